@@ -1,0 +1,1 @@
+//! What a filter is: traits, headers, stream facts, local replies.

@@ -1,0 +1,1 @@
+//! Traffic interception rules: the sampan-init binary and its library.

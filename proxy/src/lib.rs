@@ -1,0 +1,1 @@
+//! The data plane: the sampan binary and its library.

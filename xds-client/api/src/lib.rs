@@ -1,0 +1,1 @@
+//! The Envoy API types, and protobuf-JSON and YAML for all of them.

@@ -1,0 +1,1 @@
+//! How configuration arrives: protocol state machines and thin transports.
