@@ -1,0 +1,308 @@
+//! What is known of a stream: filled in as it goes by, read by filters, formatters and access logs.
+//!
+//! One value per request (or per TCP connection). Strings that configuration owns are shared
+//! (`Arc<str>`), those of the connection are shared by its requests (`Rc<ConnectionInfo>`).
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::flags::Flags;
+use crate::head::Protocol;
+
+/// An address of either side.
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
+pub enum Address {
+    /// IP and port
+    Socket(SocketAddr),
+    /// A unix socket's path; empty for an unnamed peer
+    Pipe(Arc<str>),
+}
+
+impl Address {
+    /// The IP address and port, if it has them.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Address::Socket(addr) => Some(*addr),
+            Address::Pipe(_) => None,
+        }
+    }
+}
+
+/// `10.0.0.1:80`, `[::1]:80`, or the path.
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Socket(addr) => addr.fmt(f),
+            Address::Pipe(path) => f.write_str(path),
+        }
+    }
+}
+
+/// What is known of the downstream connection; shared by its streams.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// Counts up per process.
+    pub id: u64,
+    /// The address the client connected to (the original one where traffic was redirected).
+    pub local: Address,
+    /// The peer of the socket.
+    pub direct_remote: Address,
+    /// When it was accepted.
+    pub start: Instant,
+    /// The listener's name.
+    pub listener_name: Arc<str>,
+    /// The filter chain's name; empty if it has none.
+    pub filter_chain_name: Arc<str>,
+    /// SNI
+    pub requested_server_name: Option<Arc<str>>,
+    /// Whether the connection is TLS.
+    pub tls: Option<Arc<TlsInfo>>,
+}
+
+/// What is known of a TLS session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// `TLSv1.3`
+    pub version: &'static str,
+    /// The suite's OpenSSL name.
+    pub cipher: &'static str,
+    /// Negotiated ALPN protocol.
+    pub alpn: Option<Box<[u8]>>,
+    /// URI SANs of the peer's certificate.
+    pub peer_uri_sans: Vec<String>,
+    /// DNS SANs of the peer's certificate.
+    pub peer_dns_sans: Vec<String>,
+    /// RFC 2253 subject of the peer's certificate.
+    pub peer_subject: String,
+    /// URI SANs of the own certificate.
+    pub local_uri_sans: Vec<String>,
+}
+
+/// The upstream side of a stream.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamInfo {
+    /// The host chosen last.
+    pub address: Option<Address>,
+    /// Its configured host name.
+    pub hostname: Option<Arc<str>>,
+    /// The local end of the upstream connection.
+    pub local: Option<Address>,
+    /// The upstream connection's number.
+    pub connection_id: Option<u64>,
+    /// Every host tried, in order.
+    pub attempted: Vec<Address>,
+    /// The cluster, as configured.
+    pub cluster: Option<Arc<str>>,
+    /// Its `alt_stat_name`, where it has one.
+    pub cluster_alt: Option<Arc<str>>,
+    /// The protocol spoken upstream.
+    pub protocol: Option<Protocol>,
+    /// Why the transport failed: `delayed_connect_error: Connection refused`.
+    pub transport_failure: Option<Cow<'static, str>>,
+    /// Tries made.
+    pub attempts: u32,
+    /// When the pool gave a connection.
+    pub pool_ready: Option<Instant>,
+    /// First and last byte of the request sent upstream.
+    pub request_sent: (Option<Instant>, Option<Instant>),
+    /// First and last byte of the response received.
+    pub response_received: (Option<Instant>, Option<Instant>),
+}
+
+/// Byte counts of a stream. Bodies only, unless the name says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByteCounts {
+    /// Request body bytes, after framing is removed.
+    pub received: u64,
+    /// Response body bytes.
+    pub sent: u64,
+    /// All bytes of the stream read downstream, framing included.
+    pub downstream_wire_received: u64,
+    /// All bytes of the stream written downstream.
+    pub downstream_wire_sent: u64,
+    /// All bytes of the stream read upstream.
+    pub upstream_wire_received: u64,
+    /// All bytes of the stream written upstream.
+    pub upstream_wire_sent: u64,
+    /// Bytes of the request head's fields.
+    pub request_headers: u64,
+    /// Bytes of the response head's fields.
+    pub response_headers: u64,
+    /// Bytes of the response trailers' fields.
+    pub response_trailers: u64,
+}
+
+/// All that is known of one stream.
+#[derive(Clone, Debug)]
+pub struct StreamInfo {
+    /// The downstream connection.
+    pub connection: Rc<ConnectionInfo>,
+    /// Wall clock at the first byte.
+    pub start_time: SystemTime,
+    /// Monotonic clock at the first byte.
+    pub start: Instant,
+    /// When the request was read to its end.
+    pub request_complete: Option<Instant>,
+    /// When the first and last byte of the response were handed to the downstream codec.
+    pub response_sent: (Option<Instant>, Option<Instant>),
+    /// When the stream ended.
+    pub end: Option<Instant>,
+    /// The client, after `x-forwarded-for` and its like were considered; the peer if unset.
+    pub remote: Option<Address>,
+    /// The downstream protocol; none for TCP.
+    pub protocol: Option<Protocol>,
+    /// Status of the response; 0 if none was sent.
+    pub response_code: u16,
+    /// `%RESPONSE_CODE_DETAILS%`, with spaces as underscores; empty if none.
+    pub details: Cow<'static, str>,
+    /// `%CONNECTION_TERMINATION_DETAILS%`
+    pub termination_details: Cow<'static, str>,
+    /// Why it ended so.
+    pub flags: Flags,
+    /// Counted bytes.
+    pub bytes: ByteCounts,
+    /// The matched route's name.
+    pub route_name: Option<Arc<str>>,
+    /// The matched virtual host's name.
+    pub virtual_host: Option<Arc<str>>,
+    /// The upstream side.
+    pub upstream: UpstreamInfo,
+    /// `x-request-id`'s source, for `%STREAM_ID%`.
+    pub stream_id: Option<Box<str>>,
+    /// The body of a local reply.
+    pub local_reply_body: Option<Box<[u8]>>,
+    /// Dynamic metadata by filter name; set by filters.
+    pub metadata: DynamicMetadata,
+    /// Filter state by key; set by filters.
+    pub filter_state: FilterState,
+    /// Whether a health check request (from the `health_check` filter).
+    pub health_check: bool,
+}
+
+impl StreamInfo {
+    /// A stream that begins at `start`.
+    pub fn new(connection: Rc<ConnectionInfo>, start: Instant, start_time: SystemTime) -> Self {
+        Self {
+            connection,
+            start_time,
+            start,
+            request_complete: None,
+            response_sent: (None, None),
+            end: None,
+            remote: None,
+            protocol: None,
+            response_code: 0,
+            details: Cow::Borrowed(""),
+            termination_details: Cow::Borrowed(""),
+            flags: Flags::NONE,
+            bytes: ByteCounts::default(),
+            route_name: None,
+            virtual_host: None,
+            upstream: UpstreamInfo::default(),
+            stream_id: None,
+            local_reply_body: None,
+            metadata: DynamicMetadata::default(),
+            filter_state: FilterState::default(),
+            health_check: false,
+        }
+    }
+
+    /// The client's address: the trusted one if it was worked out, else the peer's.
+    pub fn remote(&self) -> &Address {
+        self.remote.as_ref().unwrap_or(&self.connection.direct_remote)
+    }
+
+    /// Time from start to end; to `now` while the stream lives.
+    pub fn duration(&self, now: Instant) -> Duration {
+        self.end.unwrap_or(now).saturating_duration_since(self.start)
+    }
+}
+
+/// A value of dynamic metadata (the shape of `google.protobuf.Value`).
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetadataValue {
+    /// null
+    Null,
+    /// boolean
+    Bool(bool),
+    /// number
+    Number(f64),
+    /// string
+    String(Arc<str>),
+    /// list
+    List(Vec<MetadataValue>),
+    /// map, in order of insertion
+    Struct(Vec<(Arc<str>, MetadataValue)>),
+}
+
+impl MetadataValue {
+    /// The value under `path`, following struct keys.
+    pub fn at<'a>(&'a self, path: &[impl AsRef<str>]) -> Option<&'a MetadataValue> {
+        path.iter().try_fold(self, |value, key| match value {
+            MetadataValue::Struct(fields) => {
+                fields.iter().find(|(k, _)| **k == *key.as_ref()).map(|(_, v)| v)
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Dynamic metadata: a struct per namespace. Empty for most streams, and then allocates nothing.
+#[derive(Clone, Debug, Default)]
+pub struct DynamicMetadata(Vec<(Arc<str>, MetadataValue)>);
+
+impl DynamicMetadata {
+    /// The struct of a namespace.
+    pub fn namespace(&self, name: &str) -> Option<&MetadataValue> {
+        self.0.iter().find(|(n, _)| **n == *name).map(|(_, v)| v)
+    }
+
+    /// Sets a key of a namespace.
+    pub fn set(&mut self, namespace: &str, key: &str, value: MetadataValue) {
+        let at = self.0.iter().position(|(n, _)| **n == *namespace).unwrap_or_else(|| {
+            self.0.push((namespace.into(), MetadataValue::Struct(Vec::new())));
+            self.0.len() - 1
+        });
+        if let MetadataValue::Struct(fields) = &mut self.0[at].1 {
+            match fields.iter_mut().find(|(k, _)| **k == *key) {
+                Some((_, slot)) => *slot = value,
+                None => fields.push((key.into(), value)),
+            }
+        }
+    }
+}
+
+/// An object that filters share by name.
+pub trait StateObject: Any {
+    /// `%FILTER_STATE(key:PLAIN)%`
+    fn plain(&self) -> String;
+}
+
+/// Filter state by key. Empty for most streams, and then allocates nothing.
+#[derive(Clone, Default)]
+pub struct FilterState(Vec<(Arc<str>, Rc<dyn StateObject>)>);
+
+impl FilterState {
+    /// The object of a key.
+    pub fn object(&self, key: &str) -> Option<&Rc<dyn StateObject>> {
+        self.0.iter().find(|(k, _)| **k == *key).map(|(_, v)| v)
+    }
+
+    /// Sets a key's object, in place of an older one.
+    pub fn set(&mut self, key: &str, object: Rc<dyn StateObject>) {
+        match self.0.iter_mut().find(|(k, _)| **k == *key) {
+            Some((_, slot)) => *slot = object,
+            None => self.0.push((key.into(), object)),
+        }
+    }
+}
+
+impl std::fmt::Debug for FilterState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(k, _)| k)).finish()
+    }
+}
