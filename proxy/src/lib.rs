@@ -1,1 +1,3 @@
-//! The data plane: the sampan binary and its library.
+//! The data plane: the `sampan` binary and its library. See ARCHITECTURE.md for the way of a request through it.
+
+pub mod http;
