@@ -1,3 +1,5 @@
 //! The data plane: the `sampan` binary and its library. See ARCHITECTURE.md for the way of a request through it.
 
+pub mod cli;
 pub mod http;
+pub mod logging;
