@@ -1,0 +1,40 @@
+//! Routing: from a request to a virtual host, a route and what its action makes of the request.
+//!
+//! The types are generic over payloads (`V` on a virtual host, `R` on a route), in which the proxy keeps what it attaches
+//! to them: header operations, filter configuration, actions. A request is seen through [`RequestView`].
+//!
+//! - [`table`]: [`RouteTable`], [`VirtualHost`], [`Route`], and the look-up.
+//! - [`domain`]: host name to virtual host. `index`: path to candidate routes.
+//! - [`matcher`]: [`RouteMatch`] with its parts in [`header`], [`query`], [`string`], [`uri_template`].
+//! - [`action`], [`rewrite`], [`redirect`]: what happens to a matched request.
+
+pub mod action;
+pub mod domain;
+pub mod header;
+mod index;
+pub mod matcher;
+pub mod query;
+pub mod redirect;
+pub mod request;
+pub mod rewrite;
+pub mod string;
+pub mod table;
+pub mod uri_template;
+
+#[cfg(test)]
+mod testing;
+
+pub use action::{
+    ClusterRef, ClusterSpecifier, DirectResponse, Priority, RouteAction, RouteTimeouts, Slot, WeightError,
+    WeightedCluster, WeightedClusters,
+};
+pub use domain::DomainError;
+pub use header::{HeaderMatch, HeaderRule};
+pub use matcher::{PathMatch, RouteMatch, TlsContextMatch};
+pub use query::{QueryMatch, QueryRule};
+pub use redirect::{Redirect, RedirectPath};
+pub use request::{HeaderName, MatchContext, RequestView, path_without_query};
+pub use rewrite::{HostRewrite, PathRewrite};
+pub use string::StringMatch;
+pub use table::{Route, RouteHit, RouteTable, RouteTableOptions, TableError, TlsRequirement, VirtualHost};
+pub use uri_template::{UriTemplate, UriTemplateError, UriTemplateRewrite};
