@@ -1,0 +1,3 @@
+//! What the proxy tells about itself. The workers write; the control thread reads and prints.
+
+pub mod stats;
