@@ -104,7 +104,7 @@ impl RegexRewrite {
                 match part {
                     Part::Literal(bytes) => out.extend_from_slice(bytes),
                     Part::Group(group) => {
-                        out.extend_from_slice(captures.get(*group).map_or(b"", |m| m.as_bytes()))
+                        out.extend_from_slice(captures.get(*group).map_or(b"", |m| m.as_bytes()));
                     }
                 }
             }

@@ -131,7 +131,7 @@ impl Tables {
             match &matcher.path {
                 PathMatch::Prefix(prefix) => prefixes[uncased].push((fold(prefix, uncased), candidate)),
                 PathMatch::SeparatedPrefix(prefix) => {
-                    prefixes[uncased].push((fold(prefix, uncased), bounded))
+                    prefixes[uncased].push((fold(prefix, uncased), bounded));
                 }
                 PathMatch::Exact(path) => {
                     let side = if uncased == 1 { &mut tables.uncased } else { &mut tables.cased };
@@ -140,7 +140,7 @@ impl Tables {
                 }
                 PathMatch::Regex(regex) => prefixes[0].push((regex.literal_prefix().into(), full)),
                 PathMatch::UriTemplate(template) => {
-                    prefixes[0].push((template.literal_prefix().into(), full))
+                    prefixes[0].push((template.literal_prefix().into(), full));
                 }
                 PathMatch::Connect => tables.connect.push(candidate),
             }

@@ -216,9 +216,10 @@ impl<V, R> RouteTable<V, R> {
     #[inline]
     pub fn match_path<'p>(&self, path: &'p [u8]) -> &'p [u8] {
         let path = path_without_query(path);
-        match self.options.ignore_path_parameters {
-            true => memchr::memchr(b';', path).map_or(path, |end| &path[..end]),
-            false => path,
+        if self.options.ignore_path_parameters {
+            memchr::memchr(b';', path).map_or(path, |end| &path[..end])
+        } else {
+            path
         }
     }
 

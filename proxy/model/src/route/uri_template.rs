@@ -110,7 +110,7 @@ impl UriTemplateRewrite {
             match part {
                 Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Variable(group) => {
-                    out.extend_from_slice(captures.get(*group).map_or(b"", |m| m.as_bytes()))
+                    out.extend_from_slice(captures.get(*group).map_or(b"", |m| m.as_bytes()));
                 }
             }
         }
