@@ -105,6 +105,10 @@ pub struct UpstreamInfo {
     pub transport_failure: Option<Cow<'static, str>>,
     /// Tries made.
     pub attempts: u32,
+    /// When a connection was asked of the pool.
+    pub pool_requested: Option<Instant>,
+    /// Begin and end of the connect; of an older request's, if the connection was reused.
+    pub connect: (Option<Instant>, Option<Instant>),
     /// When the pool gave a connection.
     pub pool_ready: Option<Instant>,
     /// First and last byte of the request sent upstream.
@@ -169,6 +173,12 @@ pub struct StreamInfo {
     pub route_name: Option<Arc<str>>,
     /// The matched virtual host's name.
     pub virtual_host: Option<Arc<str>>,
+    /// The matched virtual cluster's name.
+    pub virtual_cluster: Option<Arc<str>>,
+    /// `%TRACE_ID%`, where the request is traced.
+    pub trace_id: Option<Box<str>>,
+    /// `%SPAN_ID%`, where the request is traced.
+    pub span_id: Option<Box<str>>,
     /// The upstream side.
     pub upstream: UpstreamInfo,
     /// `x-request-id`'s source, for `%STREAM_ID%`.
@@ -202,6 +212,9 @@ impl StreamInfo {
             bytes: ByteCounts::default(),
             route_name: None,
             virtual_host: None,
+            virtual_cluster: None,
+            trace_id: None,
+            span_id: None,
             upstream: UpstreamInfo::default(),
             stream_id: None,
             local_reply_body: None,

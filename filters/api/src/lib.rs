@@ -4,6 +4,7 @@
 //! it, and the data plane (`proxy/`) drives it.
 
 pub mod flags;
+pub mod format;
 pub mod head;
 pub mod headers;
 pub mod http;
