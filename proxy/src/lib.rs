@@ -1,9 +1,13 @@
 //! The data plane: the `sampan` binary and its library. See ARCHITECTURE.md for the way of a request through it.
 
-pub mod admin;
 pub mod cli;
+pub mod control;
+pub mod failure;
 pub mod http;
+pub mod listener;
 pub mod logging;
-pub mod process;
-pub mod run;
+pub mod net;
+pub mod runtime;
+pub mod snapshot;
+pub mod tcp;
 pub mod telemetry;

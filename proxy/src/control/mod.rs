@@ -1,0 +1,3 @@
+//! The control thread: configuration in, snapshots out. It meets the workers only through what it publishes.
+
+pub mod compile;

@@ -1,0 +1,319 @@
+//! The one type for failure on the data path, and the one table that says what becomes of it.
+//!
+//! Code that fails says what happened ([`Kind`]); status, response flags, details and body follow from
+//! [`Failure::verdict`] and nowhere else. [`Failure::side`] and [`Failure::retry_safe`] serve retries and counters.
+
+use std::borrow::Cow;
+
+use sampan_filters_api::{Flag, Flags};
+
+use crate::http::h1::{CodecError, encode::reason_phrase};
+
+/// Where a failure began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// The client, or the connection to it.
+    Downstream,
+    /// The upstream, or the connection to it.
+    Upstream,
+    /// Our own doing: routing, limits, timeouts of a stream.
+    Internal,
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// The request breaks HTTP.
+    Codec(CodecError),
+    /// The client closed its connection, or half of it, before the response was complete.
+    DownstreamClosed,
+    /// The client reset the stream (HTTP/2).
+    DownstreamReset,
+    /// The request head did not arrive within `request_headers_timeout`.
+    HeadTimeout,
+    /// The request did not arrive within `request_timeout`.
+    RequestTimeout,
+    /// Nothing happened on the stream for `stream_idle_timeout`.
+    StreamIdle,
+    /// The stream is older than `max_stream_duration`, or than `grpc-timeout` allows.
+    MaxDuration,
+    /// No route matches.
+    NoRoute,
+    /// The route's cluster does not exist.
+    NoCluster(u16),
+    /// The cluster has no host to choose.
+    NoHost,
+    /// A circuit breaker is open.
+    Overflow,
+    /// The upstream could not be connected to; why, in words of the operating system.
+    ConnectFailed(Cow<'static, str>),
+    /// The upstream did not accept within `connect_timeout`.
+    ConnectTimeout,
+    /// The upstream closed before the response was complete.
+    UpstreamClosed,
+    /// The upstream reset the stream (HTTP/2); `refused` for REFUSED_STREAM.
+    UpstreamReset {
+        /// The stream was refused before it was looked at.
+        refused: bool,
+    },
+    /// The response breaks HTTP.
+    UpstreamProtocol(&'static str),
+    /// The response did not come within the route's timeout.
+    ResponseTimeout,
+    /// The upstream stream is older than the cluster's `max_stream_duration`.
+    UpstreamMaxDuration,
+    /// A limit of this process (`overload_manager`).
+    Overloaded,
+    /// A filter failed.
+    FilterFailed,
+}
+
+/// A failure on the data path.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{kind:?}")]
+pub struct Failure {
+    /// What happened.
+    pub kind: Kind,
+    /// Whether a part of the response was passed on already.
+    pub after_head: bool,
+}
+
+/// What becomes of a failed stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// The status of the local reply; 0 where nobody is left to get one.
+    pub status: u16,
+    /// `%RESPONSE_FLAGS%`
+    pub flags: Flags,
+    /// `%RESPONSE_CODE_DETAILS%`
+    pub details: Cow<'static, str>,
+    /// The local reply's body.
+    pub body: Cow<'static, str>,
+    /// Whether the downstream connection must close after the reply.
+    pub close: bool,
+}
+
+impl From<Kind> for Failure {
+    fn from(kind: Kind) -> Self {
+        Self { kind, after_head: false }
+    }
+}
+
+impl From<CodecError> for Failure {
+    fn from(error: CodecError) -> Self {
+        Kind::Codec(error).into()
+    }
+}
+
+impl Failure {
+    /// The same failure, noticed after the response head was passed on.
+    pub fn after_head(mut self) -> Self {
+        self.after_head = true;
+        self
+    }
+
+    /// Where it began.
+    pub fn side(&self) -> Side {
+        match self.kind {
+            Kind::Codec(_)
+            | Kind::DownstreamClosed
+            | Kind::DownstreamReset
+            | Kind::HeadTimeout
+            | Kind::RequestTimeout => Side::Downstream,
+            Kind::ConnectFailed(_)
+            | Kind::ConnectTimeout
+            | Kind::UpstreamClosed
+            | Kind::UpstreamReset { .. }
+            | Kind::UpstreamProtocol(_)
+            | Kind::ResponseTimeout
+            | Kind::UpstreamMaxDuration => Side::Upstream,
+            Kind::StreamIdle
+            | Kind::MaxDuration
+            | Kind::NoRoute
+            | Kind::NoCluster(_)
+            | Kind::NoHost
+            | Kind::Overflow
+            | Kind::Overloaded
+            | Kind::FilterFailed => Side::Internal,
+        }
+    }
+
+    /// Whether the upstream certainly did not act on the request, so that sending it again is harmless.
+    pub fn retry_safe(&self) -> bool {
+        !self.after_head
+            && matches!(
+                self.kind,
+                Kind::ConnectFailed(_)
+                    | Kind::ConnectTimeout
+                    | Kind::Overflow
+                    | Kind::UpstreamReset { refused: true }
+            )
+    }
+
+    /// Status, flags, details and body. The only place that decides them.
+    pub fn verdict(&self) -> Verdict {
+        match &self.kind {
+            Kind::Codec(e) => codec(e),
+            Kind::DownstreamClosed => {
+                plain(0, Flags::of(Flag::DownstreamConnectionTermination), "downstream_remote_disconnect", "")
+            }
+            Kind::DownstreamReset => {
+                plain(0, Flags::of(Flag::DownstreamRemoteReset), "http2.remote_reset", "")
+            }
+            Kind::HeadTimeout => {
+                plain(408, Flags::NONE, "request_header_timeout", "Request Timeout").closing()
+            }
+            Kind::RequestTimeout => {
+                plain(408, Flags::NONE, "request_overall_timeout", "request timeout").closing()
+            }
+            Kind::StreamIdle => self.stream_idle(),
+            Kind::MaxDuration => self.max_duration(),
+            Kind::NoRoute => plain(404, Flags::of(Flag::NoRouteFound), "route_not_found", ""),
+            Kind::NoCluster(status) => {
+                plain(*status, Flags::of(Flag::NoClusterFound), "cluster_not_found", "")
+            }
+            Kind::NoHost => {
+                plain(503, Flags::of(Flag::NoHealthyUpstream), "no_healthy_upstream", "no healthy upstream")
+            }
+            Kind::ResponseTimeout if !self.after_head => plain(
+                504,
+                Flags::of(Flag::UpstreamRequestTimeout),
+                "response_timeout",
+                "upstream request timeout",
+            ),
+            Kind::ResponseTimeout => {
+                plain(504, Flags::of(Flag::UpstreamRequestTimeout), "response_timeout", "")
+            }
+            Kind::UpstreamMaxDuration => plain(
+                504,
+                Flags::of(Flag::UpstreamMaxStreamDurationReached),
+                "upstream_max_stream_duration_reached",
+                "upstream max stream duration reached",
+            ),
+            Kind::Overloaded => {
+                plain(503, Flags::of(Flag::OverloadManagerTerminated), "overload", "envoy overloaded")
+            }
+            Kind::FilterFailed => plain(500, Flags::NONE, "filter_failure", ""),
+            Kind::ConnectFailed(why) => {
+                self.reset(503, Flag::UpstreamConnectionFailure, "remote connection failure", Some(why))
+            }
+            Kind::ConnectTimeout => {
+                self.reset(503, Flag::UpstreamConnectionFailure, "connection timeout", None)
+            }
+            Kind::Overflow => self.reset(503, Flag::UpstreamOverflow, "overflow", None),
+            Kind::UpstreamClosed => {
+                self.reset(503, Flag::UpstreamConnectionTermination, "connection termination", None)
+            }
+            Kind::UpstreamReset { refused: false } => {
+                self.reset(503, Flag::UpstreamRemoteReset, "remote reset", None)
+            }
+            Kind::UpstreamReset { refused: true } => {
+                self.reset(503, Flag::UpstreamRemoteReset, "remote refused stream reset", None)
+            }
+            Kind::UpstreamProtocol(_) => self.reset(502, Flag::UpstreamProtocolError, "protocol error", None),
+        }
+    }
+
+    fn stream_idle(&self) -> Verdict {
+        let status = if self.after_head { 504 } else { 408 };
+        plain(status, Flags::of(Flag::StreamIdleTimeout), "stream_idle_timeout", "stream timeout").closing()
+    }
+
+    fn max_duration(&self) -> Verdict {
+        let status = if self.after_head { 504 } else { 408 };
+        let body = "downstream duration timeout";
+        plain(status, Flags::of(Flag::DurationTimeout), "max_duration_timeout", body)
+    }
+
+    /// An upstream stream that ended before its time, in Envoy's words.
+    fn reset(&self, status: u16, flag: Flag, reason: &'static str, transport: Option<&str>) -> Verdict {
+        let when = if self.after_head { "after" } else { "before" };
+        let word = reason.replace(' ', "_");
+        let details = match transport {
+            Some(why) => {
+                format!("upstream_reset_{when}_response_started{{{word}|{}}}", why.replace(' ', "_"))
+            }
+            None => format!("upstream_reset_{when}_response_started{{{word}}}"),
+        };
+        let body =
+            format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
+        Verdict { status, flags: Flags::of(flag), details: details.into(), body: body.into(), close: false }
+    }
+}
+
+fn plain(status: u16, flags: Flags, details: &'static str, body: &'static str) -> Verdict {
+    Verdict { status, flags, details: details.into(), body: body.into(), close: false }
+}
+
+fn codec(error: &CodecError) -> Verdict {
+    let body = if error.details == "missing_host_header" { "" } else { reason_phrase(error.status) };
+    plain(error.status, Flags::of(Flag::DownstreamProtocolError), error.details, body).closing()
+}
+
+impl Verdict {
+    fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The golden table: what Envoy 1.40 answers.
+    #[test]
+    fn golden_table() {
+        let connect: Failure = Kind::ConnectFailed("delayed connect error: Connection refused".into()).into();
+        for (failure, status, flags, details, body) in [
+            (Kind::ResponseTimeout.into(), 504, "UT", "response_timeout", "upstream request timeout"),
+            (
+                connect,
+                503,
+                "UF",
+                "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
+                "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+            ),
+            (
+                Kind::UpstreamClosed.into(),
+                503,
+                "UC",
+                "upstream_reset_before_response_started{connection_termination}",
+                "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+            ),
+            (
+                Kind::UpstreamProtocol("x").into(),
+                502,
+                "UPE",
+                "upstream_reset_before_response_started{protocol_error}",
+                "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
+            ),
+            (Kind::NoHost.into(), 503, "UH", "no_healthy_upstream", "no healthy upstream"),
+            (
+                Kind::Overflow.into(),
+                503,
+                "UO",
+                "upstream_reset_before_response_started{overflow}",
+                "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+            ),
+            (Kind::NoCluster(503).into(), 503, "NC", "cluster_not_found", ""),
+            (Kind::NoRoute.into(), 404, "NR", "route_not_found", ""),
+            (Kind::DownstreamClosed.into(), 0, "DC", "downstream_remote_disconnect", ""),
+        ] {
+            let failure: Failure = failure;
+            let verdict = failure.verdict();
+            assert_eq!((verdict.status, verdict.flags.to_string().as_str()), (status, flags), "{failure:?}");
+            assert_eq!((&*verdict.details, &*verdict.body), (details, body), "{failure:?}");
+        }
+        let cut = Failure::from(Kind::UpstreamProtocol("x")).after_head().verdict();
+        assert_eq!(cut.details, "upstream_reset_after_response_started{protocol_error}");
+    }
+
+    #[test]
+    fn only_what_never_reached_the_upstream_is_safe_to_repeat() {
+        assert!(Failure::from(Kind::ConnectTimeout).retry_safe());
+        assert!(Failure::from(Kind::UpstreamReset { refused: true }).retry_safe());
+        assert!(!Failure::from(Kind::UpstreamClosed).retry_safe());
+        assert!(!Failure::from(Kind::ConnectTimeout).after_head().retry_safe());
+    }
+}

@@ -1,0 +1,306 @@
+//! Bodies on their way through: a reader and a writer for each codec, polled by the pumps of a stream.
+//!
+//! Bodies are pulled: a pump asks the reader for the next frame only when the writer has taken the last one, so a slow
+//! side slows the other down and nothing piles up in between.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use sampan_filters_api::Headers;
+
+use super::h1::body::{Decoded, Decoder};
+use super::h1::encode::{self, NameCase};
+use super::h1::{CodecError, Framing, HeadLimits};
+use super::h2;
+use crate::net::io::Io;
+
+/// A piece of a message behind its head.
+#[derive(Debug)]
+pub enum Frame {
+    /// A piece of the body; `true` if the message ends with it.
+    Data(Bytes, bool),
+    /// Trailers; the message ends with them.
+    Trailers(Headers),
+    /// The message ends without more.
+    End,
+}
+
+/// Why a body could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection ended within the message.
+    #[error("the connection closed")]
+    Closed,
+    /// The message breaks the protocol.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The stream was reset by the peer.
+    #[error("reset: {0}")]
+    Reset(::h2::Reason),
+}
+
+impl From<io::Error> for BodyError {
+    fn from(_: io::Error) -> Self {
+        BodyError::Closed
+    }
+}
+
+impl From<::h2::Error> for BodyError {
+    fn from(error: ::h2::Error) -> Self {
+        match error.reason() {
+            Some(reason) if error.is_remote() && error.is_reset() => BodyError::Reset(reason),
+            Some(_) if !error.is_remote() => BodyError::Codec(CodecError::malformed("HTTP/2 protocol error")),
+            _ => BodyError::Closed,
+        }
+    }
+}
+
+/// How much is read at once, at first and at most. A body that fills its reads gets larger ones.
+const FIRST_READ: usize = 16 * 1024;
+const LARGEST_READ: usize = 128 * 1024;
+
+/// Where a body comes from.
+pub enum BodyReader<'c> {
+    /// There is none.
+    Empty,
+    /// An HTTP/1.1 connection.
+    H1(H1Reader<'c>),
+    /// An HTTP/2 stream.
+    H2(h2::Reader),
+}
+
+impl BodyReader<'_> {
+    /// The next frame.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyError>> {
+        match self {
+            BodyReader::Empty => Poll::Ready(Ok(Frame::End)),
+            BodyReader::H1(reader) => reader.poll_next(cx),
+            BodyReader::H2(reader) => reader.poll_next(cx),
+        }
+    }
+}
+
+/// Reads a body from an HTTP/1.1 connection.
+pub struct H1Reader<'c> {
+    io: &'c Io,
+    buf: &'c mut BytesMut,
+    decoder: Decoder,
+    read_size: usize,
+    /// Body bytes the connection's buffers may hold at once.
+    limit: usize,
+}
+
+impl<'c> H1Reader<'c> {
+    /// A reader for the body that follows a head; `limits` hold for trailers, `buffer` bounds what is read ahead.
+    pub fn new(io: &'c Io, buf: &'c mut BytesMut, framing: Framing, limits: HeadLimits, buffer: usize) -> Self {
+        Self { io, buf, decoder: Decoder::new(framing, limits), read_size: FIRST_READ, limit: buffer }
+    }
+
+    /// Whether the whole body was read.
+    pub fn is_done(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyError>> {
+        loop {
+            match self.decoder.decode(self.buf)? {
+                Decoded::Data(data, end) => return Poll::Ready(Ok(Frame::Data(data, end))),
+                Decoded::End(None) => return Poll::Ready(Ok(Frame::End)),
+                Decoded::End(Some(trailers)) => return Poll::Ready(Ok(Frame::Trailers(trailers))),
+                Decoded::Pending => {}
+            }
+            let size = self.read_size.min(self.limit.max(1024));
+            let n = ready!(self.io.poll_read(cx, self.buf, size))?;
+            if n == 0 {
+                let end = if self.decoder.ends_with_connection() { Ok(Frame::End) } else { Err(BodyError::Closed) };
+                return Poll::Ready(end);
+            }
+            if n >= self.read_size / 2 {
+                self.read_size = (self.read_size * 2).min(LARGEST_READ);
+            }
+        }
+    }
+}
+
+/// Where a body goes.
+pub enum BodyWriter<'c> {
+    /// The message ended with its head.
+    Empty,
+    /// An HTTP/1.1 connection.
+    H1(H1Writer<'c>),
+    /// An HTTP/2 stream.
+    H2(h2::Writer),
+}
+
+impl BodyWriter<'_> {
+    /// Takes a frame; it is on its way once [`BodyWriter::poll_ready`] says so.
+    pub fn start(&mut self, frame: Frame) -> Result<(), BodyError> {
+        match self {
+            BodyWriter::Empty => Ok(()),
+            BodyWriter::H1(writer) => writer.start(frame),
+            BodyWriter::H2(writer) => writer.start(frame),
+        }
+    }
+
+    /// Ready when the next frame may be started. Small pieces may still be held back; see [`BodyWriter::poll_flush`].
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        match self {
+            BodyWriter::Empty => Poll::Ready(Ok(())),
+            BodyWriter::H1(writer) => writer.poll_ready(cx),
+            BodyWriter::H2(writer) => writer.poll_ready(cx),
+        }
+    }
+
+    /// Sends what is held back.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        match self {
+            BodyWriter::Empty => Poll::Ready(Ok(())),
+            BodyWriter::H1(writer) => writer.poll_flush(cx).map_err(Into::into),
+            BodyWriter::H2(writer) => writer.poll_ready(cx),
+        }
+    }
+}
+
+/// A piece up to this size is copied behind what waits to be written, so that both go in one system call.
+const COPY_UP_TO: usize = 8 * 1024;
+
+/// Writes a body to an HTTP/1.1 connection.
+pub struct H1Writer<'c> {
+    io: &'c Io,
+    /// Bytes to be written before `data`.
+    out: &'c mut Vec<u8>,
+    written: usize,
+    data: Bytes,
+    framing: Left,
+    case: NameCase,
+    /// Whether trailers are forwarded (`enable_trailers`, or gRPC).
+    trailers: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Left {
+    Length(u64),
+    Chunked,
+    Raw,
+    Done,
+}
+
+impl<'c> H1Writer<'c> {
+    /// A writer behind a head that is already in `out`.
+    pub fn new(io: &'c Io, out: &'c mut Vec<u8>, framing: Framing, case: NameCase, trailers: bool) -> Self {
+        let framing = match framing {
+            Framing::None | Framing::Length(0) => Left::Done,
+            Framing::Length(n) => Left::Length(n),
+            Framing::Chunked => Left::Chunked,
+            Framing::UntilClose => Left::Raw,
+        };
+        Self { io, out, written: 0, data: Bytes::new(), framing, case, trailers }
+    }
+
+    /// Whether the message is complete.
+    pub fn is_done(&self) -> bool {
+        self.framing == Left::Done && self.data.is_empty() && self.written == self.out.len()
+    }
+
+    fn start(&mut self, frame: Frame) -> Result<(), BodyError> {
+        let (data, end, trailers) = match frame {
+            Frame::Data(data, end) => (data, end, None),
+            Frame::Trailers(trailers) => (Bytes::new(), true, Some(trailers)),
+            Frame::End => (Bytes::new(), true, None),
+        };
+        match self.framing {
+            Left::Done if data.is_empty() => return Ok(()),
+            Left::Done => return Err(CodecError::malformed("a body is longer than its content-length").into()),
+            Left::Length(left) => {
+                let Some(left) = left.checked_sub(data.len() as u64) else {
+                    return Err(CodecError::malformed("a body is longer than its content-length").into());
+                };
+                if end && left > 0 {
+                    return Err(CodecError::malformed("a body is shorter than its content-length").into());
+                }
+                self.framing = if left == 0 { Left::Done } else { Left::Length(left) };
+                self.put(data);
+            }
+            Left::Raw => {
+                self.put(data);
+                if end {
+                    self.framing = Left::Done;
+                }
+            }
+            Left::Chunked => {
+                if !data.is_empty() {
+                    encode::chunk_header(data.len(), self.out);
+                    self.put(data);
+                    if self.data.is_empty() {
+                        self.out.extend_from_slice(b"\r\n");
+                    }
+                }
+                if end {
+                    self.finish_chunks(trailers);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The last chunk. Its bytes go behind a large piece that is not written yet, so they wait in `tail`.
+    fn finish_chunks(&mut self, trailers: Option<Headers>) {
+        self.framing = Left::Done;
+        let trailers = trailers.filter(|_| self.trailers);
+        if self.data.is_empty() {
+            encode::last_chunk(trailers.as_ref(), self.case, self.out);
+            return;
+        }
+        let mut tail = Vec::with_capacity(self.data.len() + 16);
+        tail.extend_from_slice(&self.data);
+        tail.extend_from_slice(b"\r\n");
+        encode::last_chunk(trailers.as_ref(), self.case, &mut tail);
+        self.data = tail.into();
+    }
+
+    fn put(&mut self, data: Bytes) {
+        if data.len() <= COPY_UP_TO {
+            self.out.extend_from_slice(&data);
+        } else {
+            self.data = data;
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if self.data.is_empty() && self.framing != Left::Done && self.out.len() - self.written < COPY_UP_TO {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_flush(cx).map_err(Into::into)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.out.len() || !self.data.is_empty() {
+            let head = &self.out[self.written..];
+            let n = if self.data.is_empty() {
+                ready!(self.io.poll_write(cx, head))?
+            } else {
+                let pieces = [io::IoSlice::new(head), io::IoSlice::new(&self.data)];
+                ready!(self.io.poll_write_vectored(cx, &pieces))?
+            };
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_head = n.min(self.out.len() - self.written);
+            self.written += of_head;
+            if n > of_head {
+                self.data.advance(n - of_head);
+                if self.data.is_empty() && self.framing == Left::Chunked {
+                    self.out.clear();
+                    self.written = 0;
+                    self.out.extend_from_slice(b"\r\n");
+                    // The end of this chunk goes with the beginning of the next, or with the next flush.
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+        self.out.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,178 @@
+//! One byte stream for every transport, usable through a shared reference.
+//!
+//! A connection is owned by one task, but that task reads it for one direction and writes it for the other, in
+//! futures that it polls side by side. So all operations take `&self`; the cells are borrowed within a poll only.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, BytesMut};
+use sampan_filters_api::Address;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::io::poll_read_buf;
+
+/// A connected transport.
+#[derive(Debug)]
+pub enum Io {
+    /// Plain TCP
+    Tcp(RefCell<TcpStream>),
+    /// A unix stream socket
+    Unix(RefCell<UnixStream>),
+}
+
+impl From<TcpStream> for Io {
+    fn from(stream: TcpStream) -> Self {
+        Io::Tcp(RefCell::new(stream))
+    }
+}
+
+impl From<UnixStream> for Io {
+    fn from(stream: UnixStream) -> Self {
+        Io::Unix(RefCell::new(stream))
+    }
+}
+
+/// Calls `$op` on the pinned stream, whichever it is.
+macro_rules! with {
+    ($self:expr, $stream:ident => $op:expr) => {
+        match $self {
+            Io::Tcp(cell) => {
+                let mut guard = cell.borrow_mut();
+                let $stream = Pin::new(&mut *guard);
+                $op
+            }
+            Io::Unix(cell) => {
+                let mut guard = cell.borrow_mut();
+                let $stream = Pin::new(&mut *guard);
+                $op
+            }
+        }
+    };
+}
+
+impl Io {
+    /// Reads once behind what `buf` holds, at most `limit` bytes; 0 at the end of the stream.
+    ///
+    /// Spare room is used first, unless it is so little that many small reads would follow.
+    pub fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+        limit: usize,
+    ) -> Poll<io::Result<usize>> {
+        if buf.capacity() - buf.len() < limit / 2 {
+            buf.reserve(limit);
+        }
+        let mut room = buf.limit(limit);
+        with!(self, stream => poll_read_buf(stream, cx, &mut room))
+    }
+
+    /// Reads once; see [`Io::poll_read`].
+    pub async fn read(&self, buf: &mut BytesMut, limit: usize) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_read(cx, buf, limit)).await
+    }
+
+    /// Writes once.
+    pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        with!(self, stream => stream.poll_write(cx, data))
+    }
+
+    /// Writes once from several pieces.
+    pub fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        with!(self, stream => stream.poll_write_vectored(cx, pieces))
+    }
+
+    /// Writes all bytes.
+    pub async fn write_all(&self, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            let n = poll_fn(|cx| self.poll_write(cx, data)).await?;
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            data = &data[n..];
+        }
+        Ok(())
+    }
+
+    /// Writes all of two pieces, in one system call where the socket takes them.
+    pub async fn write_both(&self, mut first: &[u8], mut second: &[u8]) -> io::Result<()> {
+        while !first.is_empty() && !second.is_empty() {
+            let pieces = [IoSlice::new(first), IoSlice::new(second)];
+            let n = poll_fn(|cx| self.poll_write_vectored(cx, &pieces)).await?;
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            let head = n.min(first.len());
+            first = &first[head..];
+            second = &second[n - head..];
+        }
+        self.write_all(first).await?;
+        self.write_all(second).await
+    }
+
+    /// Says that nothing more will be written.
+    pub async fn shutdown(&self) -> io::Result<()> {
+        poll_fn(|cx| with!(self, stream => stream.poll_shutdown(cx))).await
+    }
+
+    /// The local address, as far as the socket knows it.
+    pub fn local_address(&self) -> Option<Address> {
+        match self {
+            Io::Tcp(stream) => stream.borrow().local_addr().ok().map(Address::Socket),
+            Io::Unix(stream) => Some(pipe_address(stream.borrow().local_addr().ok()?.as_pathname())),
+        }
+    }
+
+    /// Closes with a reset instead of an orderly end, so that the peer cannot take it for one.
+    pub fn reset_on_close(&self) {
+        if let Io::Tcp(stream) = self {
+            // Failing to set it leaves an orderly close, which is the next best thing.
+            let _ = socket2::SockRef::from(&*stream.borrow()).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+}
+
+/// The address of a unix socket's end.
+pub fn pipe_address(path: Option<&std::path::Path>) -> Address {
+    Address::Pipe(path.map(|p| p.to_string_lossy()).unwrap_or_default().as_ref().into())
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        with!(self.get_mut(), stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        with!(self.get_mut(), stream => stream.poll_write(cx, data))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        with!(self.get_mut(), stream => stream.poll_write_vectored(cx, pieces))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with!(self.get_mut(), stream => stream.poll_shutdown(cx))
+    }
+}

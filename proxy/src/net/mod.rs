@@ -1,0 +1,6 @@
+//! Sockets: one stream type for all transports, and how to open and tune sockets.
+
+pub mod alarm;
+pub mod cidr;
+pub mod io;
+pub mod socket;

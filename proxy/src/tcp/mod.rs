@@ -1,0 +1,3 @@
+//! TCP: a connection forwarded byte by byte.
+
+pub mod config;
