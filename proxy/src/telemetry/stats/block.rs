@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::codes::{CodeTable, Origin};
 use super::histogram::Recorder;
-use super::schema::{Kind, Schema, Slot};
+use super::kinds::{Cluster, ClusterHistogram};
+use super::schema::{Kind, Slot};
 
 /// The stats of one scope as one thread writes them. Every write is a relaxed load and store.
 pub struct Block<K: Kind> {
@@ -94,10 +95,25 @@ impl<K: Kind> Block<K> {
     }
 }
 
+impl Block<Cluster> {
+    /// Records how long a response took, in milliseconds, under `upstream_rq_time` and under that of its origin.
+    #[inline]
+    pub fn response_time(&self, origin: Origin, milliseconds: u64) {
+        let own = match origin {
+            Origin::Any => None,
+            Origin::External => Some(ClusterHistogram::ExternalUpstreamRqTime),
+            Origin::Internal => Some(ClusterHistogram::InternalUpstreamRqTime),
+            Origin::Canary => return self.record(ClusterHistogram::CanaryUpstreamRqTime, milliseconds),
+        };
+        self.record(ClusterHistogram::UpstreamRqTime, milliseconds);
+        if let Some(own) = own {
+            self.record(own, milliseconds);
+        }
+    }
+}
+
 /// What a reader sees of a block of any kind.
 pub trait AnyBlock: Send + Sync {
-    /// Its description.
-    fn schema(&self) -> &'static Schema;
     /// Counter by index.
     fn counter_at(&self, index: usize) -> u64;
     /// Gauge by index, `None` if never written.
@@ -109,10 +125,6 @@ pub trait AnyBlock: Send + Sync {
 }
 
 impl<K: Kind> AnyBlock for Block<K> {
-    fn schema(&self) -> &'static Schema {
-        K::SCHEMA
-    }
-
     fn counter_at(&self, index: usize) -> u64 {
         self.cells.as_ref().get(index).map_or(0, |cell| cell.load(Relaxed))
     }
@@ -137,7 +149,7 @@ fn unpack(raw: u64) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kinds::{Cluster, ClusterCounter, ClusterGauge, ClusterHistogram};
+    use super::super::kinds::{ClusterCounter, ClusterGauge};
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Who asked, as the router tells it from `x-envoy-internal`, or the canary flag of the host that answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// Not told apart (routes, virtual clusters).
     Any = 0,
@@ -71,6 +71,21 @@ impl CodeTable {
                 visit((key >> 2) as u16, origin_of(key & 3), raw & COUNT_MASK);
             }
             link = &page.next;
+        }
+    }
+}
+
+impl Origin {
+    /// All, in the order of their prefixes.
+    pub(super) const ALL: [Self; 4] = [Self::Any, Self::External, Self::Internal, Self::Canary];
+
+    /// What stands before `upstream_rq_…`.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Self::Any => "",
+            Self::External => "external.",
+            Self::Internal => "internal.",
+            Self::Canary => "canary.",
         }
     }
 }

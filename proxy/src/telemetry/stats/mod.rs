@@ -19,12 +19,25 @@
 
 mod block;
 mod codes;
+mod collect;
+mod config;
 mod histogram;
 pub mod kinds;
+mod metric;
+mod query;
 mod registry;
+mod render;
 mod schema;
+mod tags;
 
 pub use block::Block;
 pub use codes::Origin;
+pub use collect::{Provided, Provider};
+pub use config::{
+    BucketRule, StatsConfig, StatsConfigError, StatsMatcher, StringMatch, StringPattern, TagRule, TagValue,
+};
+pub use metric::{Metric, MetricType};
+pub use query::{Buckets, Format, QueryError, StatsQuery};
 pub use registry::{Stats, Writer};
+pub use render::{Rendered, render};
 pub use schema::{Kind, Schema, Slot};

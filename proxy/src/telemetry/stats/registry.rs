@@ -1,13 +1,16 @@
 //! The registry: which scopes exist, and each thread's block in them. Made once by the process and shared by `Arc`.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
 use super::block::{AnyBlock, Block};
+use super::collect::{Provider, Reader};
+use super::config::{Compiled, StatsConfig, StatsConfigError};
+use super::metric::Metrics;
 use super::schema::{Kind, Schema, prefix_of};
 
 /// A thread that writes stats. Blocks are handed out per writer; only that thread may write to them.
@@ -25,15 +28,21 @@ impl Writer {
 }
 
 /// All stats of the process.
-#[derive(Default)]
 pub struct Stats {
-    scopes: Mutex<HashMap<TypeId, HashMap<Box<str>, Arc<Scope>>>>,
+    scopes: Mutex<HashMap<TypeId, ScopesByName>>,
+    pub(super) metrics: Metrics,
+    pub(super) providers: Mutex<Vec<Arc<dyn Provider>>>,
+    pub(super) texts: Mutex<BTreeMap<String, String>>,
+    pub(super) config: Compiled,
 }
+
+type ScopesByName = HashMap<Box<str>, Arc<Scope>>;
 
 /// One instance of a kind: the blocks of all its writers, and what readers remember of it.
 pub(super) struct Scope {
     pub(super) prefix: String,
     pub(super) schema: &'static Schema,
+    pub(super) reader: Mutex<Reader>,
     blocks: Mutex<Blocks>,
     retired: AtomicBool,
 }
@@ -52,9 +61,26 @@ impl<K: Kind> ScopedBlock for Block<K> {
 }
 
 impl Stats {
-    /// An empty registry.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty registry that follows a bootstrap's `stats_config`.
+    pub fn new(config: &StatsConfig) -> Result<Self, StatsConfigError> {
+        let config = config.compile()?;
+        Ok(Self {
+            scopes: Mutex::default(),
+            metrics: Metrics::new(config.max_metrics),
+            providers: Mutex::default(),
+            texts: Mutex::default(),
+            config,
+        })
+    }
+
+    /// Adds a source of gauges that live elsewhere. It is asked at every reading.
+    pub fn provide(&self, provider: Arc<dyn Provider>) {
+        locked(&self.providers).push(provider);
+    }
+
+    /// Sets a text readout, by its full name.
+    pub fn set_text(&self, name: &str, value: &str) {
+        locked(&self.texts).insert(name.to_owned(), value.to_owned());
     }
 
     /// The block of `writer` in a scope of kind `K`, made at first use. Keep it: this takes a lock. Asking again gives
@@ -109,7 +135,13 @@ impl Stats {
 
 impl Scope {
     fn new(prefix: String, schema: &'static Schema) -> Self {
-        Self { prefix, schema, blocks: Mutex::default(), retired: AtomicBool::new(false) }
+        Self {
+            prefix,
+            schema,
+            reader: Mutex::default(),
+            blocks: Mutex::default(),
+            retired: AtomicBool::new(false),
+        }
     }
 
     /// The blocks of all writers.
@@ -135,7 +167,7 @@ mod tests {
 
     #[test]
     fn each_writer_keeps_its_block() {
-        let stats = Stats::new();
+        let stats = Stats::new(&StatsConfig::default()).unwrap();
         let zero = stats.block::<Cluster>("c1", Writer::worker(0));
         let one = stats.block::<Cluster>("c1", Writer::worker(1));
         assert!(!Arc::ptr_eq(&zero, &one));
@@ -148,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_retired_scope_lives_as_long_as_its_writers() {
-        let stats = Stats::new();
+        let stats = Stats::new(&StatsConfig::default()).unwrap();
         let block = stats.block::<Cluster>("c1", Writer::worker(0));
         stats.retire::<Cluster>("c1");
         block.inc(ClusterCounter::UpstreamRqTotal);
