@@ -1,5 +1,6 @@
 //! The data plane: the `sampan` binary and its library. See ARCHITECTURE.md for the way of a request through it.
 
+pub mod admin;
 pub mod cli;
 pub mod control;
 pub mod failure;
@@ -7,6 +8,8 @@ pub mod http;
 pub mod listener;
 pub mod logging;
 pub mod net;
+pub mod process;
+pub mod run;
 pub mod runtime;
 pub mod snapshot;
 pub mod tcp;

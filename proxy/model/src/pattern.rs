@@ -176,69 +176,95 @@ fn parse_substitution(text: &str, groups: usize) -> Result<Box<[Part]>, PatternE
 fn translate(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
-    let mut in_class = false;
-    let mut class_start = false;
     while let Some(c) = rest.chars().next() {
         let after = &rest[c.len_utf8()..];
-        let first_in_class = std::mem::take(&mut class_start);
-        match c {
-            '\\' if !in_class && after.starts_with('Q') => {
-                let quoted = &after[1..];
-                let (literal, tail) = quoted.split_once("\\E").unwrap_or((quoted, ""));
-                out.push_str(&regex::escape(literal));
-                rest = tail;
-                continue;
+        rest = match c {
+            '\\' => translate_escape(after, &mut out),
+            '[' => translate_class(after, &mut out),
+            '{' if !is_repetition(after) => {
+                out.push_str("\\{");
+                after
             }
-            '\\' if !in_class && after.starts_with('C') => {
-                out.push_str("(?s-u:.)");
-                rest = &after[1..];
-                continue;
-            }
-            '\\' => {
-                out.push('\\');
-                if let Some(escaped) = after.chars().next() {
-                    out.push(escaped);
-                    rest = &after[escaped.len_utf8()..];
-                    // `\p{Name}` and `\x{41}` keep their braces.
-                    if matches!(escaped, 'p' | 'P' | 'x') && rest.starts_with('{') {
-                        let end = rest.find('}').map_or(rest.len(), |at| at + 1);
-                        out.push_str(&rest[..end]);
-                        rest = &rest[end..];
-                    }
-                    continue;
-                }
-            }
-            '[' if !in_class => {
-                in_class = true;
-                class_start = true;
-                out.push('[');
-                if let Some(tail) = after.strip_prefix('^') {
-                    out.push('^');
-                    rest = tail;
-                    continue;
-                }
-            }
-            ']' if in_class && !first_in_class => {
-                in_class = false;
-                out.push(']');
-            }
-            '[' if after.starts_with(':') => {
-                let end = after.find(":]").map_or(0, |at| at + 2);
-                out.push_str(if end == 0 { "\\[" } else { &rest[..=end] });
-                rest = &after[end..];
-                continue;
-            }
-            '[' | '&' | '~' if in_class => {
-                out.push('\\');
+            _ => {
                 out.push(c);
+                after
             }
-            ']' if in_class => out.push_str("\\]"),
-            '{' if !in_class && !is_repetition(after) => out.push_str("\\{"),
-            _ => out.push(c),
-        }
-        rest = after;
+        };
     }
     out
+}
+
+/// Translates what follows a backslash outside of a class; returns what is left.
+fn translate_escape<'p>(after: &'p str, out: &mut String) -> &'p str {
+    if let Some(quoted) = after.strip_prefix('Q') {
+        let (literal, tail) = quoted.split_once("\\E").unwrap_or((quoted, ""));
+        out.push_str(&regex::escape(literal));
+        return tail;
+    }
+    if let Some(tail) = after.strip_prefix('C') {
+        out.push_str("(?s-u:.)");
+        return tail;
+    }
+    if after.starts_with(['<', '>']) {
+        // Word boundaries in the `regex` crate, the characters themselves in RE2.
+        out.push_str(&after[..1]);
+        return &after[1..];
+    }
+    copy_escape(after, out)
+}
+
+/// Copies an escape, `\p{Name}` and `\x{41}` with their braces; returns what is left.
+fn copy_escape<'p>(after: &'p str, out: &mut String) -> &'p str {
+    out.push('\\');
+    let Some(escaped) = after.chars().next() else { return after };
+    out.push(escaped);
+    let rest = &after[escaped.len_utf8()..];
+    if !matches!(escaped, 'p' | 'P' | 'x') || !rest.starts_with('{') {
+        return rest;
+    }
+    let (braces, tail) = rest.split_at(rest.find('}').map_or(rest.len(), |at| at + 1));
+    out.push_str(braces);
+    tail
+}
+
+/// Translates a class whose `[` has been read; returns what is left after its `]`.
+fn translate_class<'p>(after: &'p str, out: &mut String) -> &'p str {
+    out.push('[');
+    let mut rest = after;
+    if let Some(tail) = rest.strip_prefix('^') {
+        out.push('^');
+        rest = tail;
+    }
+    if let Some(tail) = rest.strip_prefix(']') {
+        out.push_str("\\]");
+        rest = tail;
+    }
+    while let Some(c) = rest.chars().next() {
+        let after = &rest[c.len_utf8()..];
+        rest = match c {
+            ']' => {
+                out.push(']');
+                return after;
+            }
+            '\\' => copy_escape(after, out),
+            '[' if after.starts_with(':') && after.contains(":]") => {
+                let (named, tail) = rest.split_at(rest.find(":]").map_or(rest.len(), |at| at + 2));
+                out.push_str(named);
+                tail
+            }
+            // Nested classes and set operations of the `regex` crate; plain characters in RE2.
+            '[' | '&' | '~' => {
+                out.push('\\');
+                out.push(c);
+                after
+            }
+            _ => {
+                out.push(c);
+                after
+            }
+        };
+    }
+    rest
 }
 
 /// Whether the text after a `{` completes a repetition: `3}`, `3,}` or `3,5}`.
@@ -292,6 +318,8 @@ mod tests {
         assert!(full(r"a\x{62}", b"ab"));
         assert!(!full(r"\d", "\u{0663}".as_bytes()));
         assert!(full(r"a\Cb", b"a\xffb"));
+        assert!(full(r"\<a\>\_\-\/", b"<a>_-/"));
+        assert!(full(r"[\]\[a]+", b"][a"));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! its share to within one turn, and heavy hosts are spread instead of served in bursts. The first deadlines are random
 //! within one interval, so that workers do not march in step and a fresh set does not start with its heaviest host.
 
+use std::cmp::Ordering;
+
 /// A schedule over the positions `0..len` of a list.
 #[derive(Debug)]
 pub(super) struct Edf {
@@ -23,7 +25,11 @@ struct Entry {
 impl Entry {
     #[inline]
     fn before(&self, other: &Self) -> bool {
-        self.deadline < other.deadline || (self.deadline == other.deadline && self.order < other.order)
+        match self.deadline.partial_cmp(&other.deadline) {
+            Some(Ordering::Less) => true,
+            Some(Ordering::Greater) => false,
+            _ => self.order < other.order,
+        }
     }
 }
 

@@ -192,7 +192,8 @@ fn active(hosts: &HostSet, member: u32) -> u64 {
 
 fn biased_weight(hosts: &HostSet, member: u32, bias: f64) -> f64 {
     let busy = (active(hosts, member) + 1) as f64;
-    let divisor = if bias == 1.0 { busy } else { busy.powf(bias) };
+    // The default needs no power function.
+    let divisor = if (bias - 1.0).abs() < f64::EPSILON { busy } else { busy.powf(bias) };
     weight(hosts, member) / divisor
 }
 

@@ -198,7 +198,9 @@ impl PrefixTable {
         for group in entries.chunk_by(|a, b| a.0 == b.0) {
             let Some((key, _)) = group.first() else { continue };
             let mut list = SmallVec::<[Candidate; 2]>::new();
-            group.iter().for_each(|(_, candidate)| push_reachable(&mut list, *candidate));
+            for (_, candidate) in group {
+                push_reachable(&mut list, *candidate);
+            }
             table.push(key, &list);
         }
         table.keys.shrink_to_fit();

@@ -153,10 +153,10 @@ impl TlsContextMatch {
 impl CookieMatch {
     fn is_match(&self, request: &impl RequestView) -> bool {
         let name = self.name.as_bytes();
-        let value = request
-            .header_values(&COOKIE)
-            .flat_map(|header| header.split(|byte| *byte == b';'))
-            .find_map(|pair| pair.trim_ascii().strip_prefix(name).and_then(|rest| rest.strip_prefix(b"=")));
+        let value =
+            request.header_values(&COOKIE).flat_map(|header| header.split(|byte| *byte == b';')).find_map(
+                |pair| pair.trim_ascii_start().strip_prefix(name).and_then(|rest| rest.strip_prefix(b"=")),
+            );
         value.is_some_and(|value| self.matcher.is_match(unquoted(value))) != self.invert
     }
 }
@@ -225,7 +225,16 @@ mod tests {
         });
         let context = MatchContext::with_random(0);
         assert!(matcher.conditions_hold(&Request::get("/").header("cookie", "ss=2; s=\"1\""), &context));
-        assert!(!matcher.conditions_hold(&Request::get("/").header("cookie", "s=2"), &context));
+        assert!(
+            matcher
+                .conditions_hold(&Request::get("/").header("cookie", "a").header("cookie", "s=1"), &context)
+        );
+        for other in ["s=2", "s=2; s=1", "s= 1", "s =1", "s=1 ; b=2"] {
+            assert!(
+                !matcher.conditions_hold(&Request::get("/").header("cookie", other), &context),
+                "{other}"
+            );
+        }
         let mut matcher = RouteMatch::new(PathMatch::Prefix("/".into()));
         matcher.tls_context = Some(TlsContextMatch { presented: Some(true), validated: None });
         assert!(!matcher.conditions_hold(&Request::get("/"), &context));

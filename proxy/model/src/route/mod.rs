@@ -23,16 +23,18 @@ pub mod uri_template;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use action::{
     ClusterRef, ClusterSpecifier, DirectResponse, Priority, RouteAction, RouteTimeouts, Slot, WeightError,
-    WeightedCluster, WeightedClusters,
+    WeightedCluster, WeightedClusters, WeightedTarget,
 };
 pub use domain::DomainError;
 pub use header::{HeaderMatch, HeaderRule};
-pub use matcher::{PathMatch, RouteMatch, TlsContextMatch};
+pub use matcher::{CookieMatch, PathMatch, RouteMatch, TlsContextMatch};
 pub use query::{QueryMatch, QueryRule};
-pub use redirect::{Redirect, RedirectPath};
+pub use redirect::{Redirect, RedirectPath, RedirectRequest};
 pub use request::{HeaderName, MatchContext, RequestView, path_without_query};
 pub use rewrite::{HostRewrite, PathRewrite};
 pub use string::StringMatch;

@@ -85,24 +85,29 @@ impl Redirect {
     }
 
     fn push_path(&self, path: &[u8], matcher: &RouteMatch, out: &mut Vec<u8>) {
-        match &self.path {
-            RedirectPath::Keep => self.push_query_kept(path, out),
+        let rewritten;
+        let (target, query) = match &self.path {
             RedirectPath::Replace(target) => {
-                out.extend_from_slice(target.as_bytes());
-                if !target.contains('?') && !self.strip_query {
-                    out.extend_from_slice(query_of(path));
-                }
+                // A query of the target's own replaces the request's, and is never stripped.
+                let keep = !target.contains('?') && !self.strip_query;
+                (target.as_bytes(), if keep { query_of(path) } else { b"" })
             }
-            RedirectPath::Rewrite(rewrite) => match rewrite.apply(matcher, path) {
-                Some(rewritten) => self.push_query_kept(&rewritten, out),
-                None => self.push_query_kept(path, out),
-            },
+            RedirectPath::Keep => (self.stripped(path), &b""[..]),
+            RedirectPath::Rewrite(rewrite) => {
+                rewritten = rewrite.apply(matcher, path);
+                (self.stripped(rewritten.as_deref().unwrap_or(path)), &b""[..])
+            }
+        };
+        if !target.starts_with(b"/") {
+            out.push(b'/');
         }
+        out.extend_from_slice(target);
+        out.extend_from_slice(query);
     }
 
-    fn push_query_kept(&self, path: &[u8], out: &mut Vec<u8>) {
-        let end = if self.strip_query { path.len() - query_of(path).len() } else { path.len() };
-        out.extend_from_slice(&path[..end]);
+    /// `path`, without its query under `strip_query`.
+    fn stripped<'p>(&self, path: &'p [u8]) -> &'p [u8] {
+        if self.strip_query { &path[..path.len() - query_of(path).len()] } else { path }
     }
 }
 
@@ -171,6 +176,8 @@ mod tests {
         assert_eq!(location(&redirect, "h", "/old?a=1"), "http://h/new?a=1");
         redirect.strip_query = true;
         assert_eq!(location(&redirect, "h", "/old?a=1"), "http://h/new");
+        redirect.path = RedirectPath::Replace("new".into());
+        assert_eq!(location(&redirect, "h", "/old?a=1"), "http://h/new");
         redirect.path = RedirectPath::Replace("/new?b=2".into());
         assert_eq!(location(&redirect, "h", "/old?a=1"), "http://h/new?b=2");
     }
@@ -183,6 +190,8 @@ mod tests {
         };
         assert_eq!(location(&redirect, "h", "/old/x?a"), "http://h/new/x?a");
         redirect.strip_query = true;
+        assert_eq!(location(&redirect, "h", "/old/x?a"), "http://h/new/x");
+        redirect.path = RedirectPath::Rewrite(PathRewrite::Prefix("new".into()));
         assert_eq!(location(&redirect, "h", "/old/x?a"), "http://h/new/x");
         redirect.path =
             RedirectPath::Rewrite(PathRewrite::Regex(RegexRewrite::new("/o(.)d", r"/\1").unwrap()));

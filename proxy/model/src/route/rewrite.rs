@@ -60,10 +60,12 @@ impl PathRewrite {
                 PathMatch::UriTemplate(template) => rewrite.apply(template, plain)?,
                 _ => return None,
             },
-            // An empty result leaves the path alone (`RouteAction.path_rewrite`).
-            Self::Whole(replacement) if replacement.is_empty() => return None,
             Self::Whole(replacement) => replacement.as_bytes().to_vec(),
         };
+        if out.is_empty() {
+            // Envoy forwards the original rather than a request without a path.
+            return None;
+        }
         out.extend_from_slice(query);
         Some(out)
     }
@@ -115,6 +117,10 @@ mod tests {
         let matcher = RouteMatch::new(PathMatch::Prefix("/".into()));
         let rewrite = PathRewrite::Regex(RegexRewrite::new("a", "b").unwrap());
         assert_eq!(rewrite.apply(&matcher, b"/aa?a=a").unwrap(), b"/bb?a=a");
+        let rewrite = PathRewrite::Regex(RegexRewrite::new("a*", "-").unwrap());
+        assert_eq!(rewrite.apply(&matcher, b"/baac?aa").unwrap(), b"-/-b-c-?aa");
+        let empty = PathRewrite::Regex(RegexRewrite::new("^/(.*)$", "").unwrap());
+        assert_eq!(empty.apply(&matcher, b"/b?c"), None);
     }
 
     #[test]

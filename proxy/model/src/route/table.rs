@@ -84,12 +84,6 @@ pub enum TableError {
         #[source]
         source: DomainError,
     },
-    /// Two virtual hosts have the same name.
-    #[error("Only a single virtual host with name {name} is permitted")]
-    DuplicateName {
-        /// The name.
-        name: String,
-    },
 }
 
 /// What a request was routed to.
@@ -177,21 +171,16 @@ impl<V, R> VirtualHost<V, R> {
 }
 
 impl<V, R> RouteTable<V, R> {
-    /// A table of `hosts`.
+    /// A table of `hosts`. Their names need not differ; their domains must.
     pub fn new(hosts: Vec<VirtualHost<V, R>>, options: RouteTableOptions) -> Result<Self, TableError> {
         let mut domains = DomainIndex::default();
-        let mut names = hashbrown::HashSet::<&str, ahash::RandomState>::default();
         for (at, host) in hosts.iter().enumerate() {
-            if !names.insert(&host.name) {
-                return Err(TableError::DuplicateName { name: host.name.to_string() });
-            }
             for domain in &host.domains {
                 domains
                     .insert(domain, at as u32)
                     .map_err(|source| TableError::Domain { host: host.name.to_string(), source })?;
             }
         }
-        drop(names);
         Ok(Self { options, domains, hosts })
     }
 

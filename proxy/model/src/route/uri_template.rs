@@ -119,7 +119,8 @@ impl UriTemplateRewrite {
 }
 
 fn push_literal(parts: &mut Vec<Part>, text: &str) -> Result<(), &'static str> {
-    if text.contains(['}', '*']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    // A `*` here is itself, as in Envoy.
+    if !text.bytes().all(|byte| is_path_byte(byte) || byte == b'*') {
         return Err("text outside of variables must be a plain path");
     }
     if text.contains("//") {
@@ -129,6 +130,11 @@ fn push_literal(parts: &mut Vec<Part>, text: &str) -> Result<(), &'static str> {
         parts.push(Part::Literal(text.into()));
     }
     Ok(())
+}
+
+/// Whether a path may hold `byte` outside of operators.
+fn is_path_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()+,;:@=/".contains(&byte)
 }
 
 /// What has been read of a template.
@@ -182,8 +188,8 @@ impl Parser {
         if self.variables.len() == MAX_VARIABLES {
             return Err(format!("more than {MAX_VARIABLES} variables"));
         }
-        if pattern.is_empty() {
-            return Err(format!("variable {name:?} has an empty pattern"));
+        if pattern.is_empty() || pattern.starts_with('/') || pattern.ends_with('/') {
+            return Err(format!("the pattern of variable {name:?} is empty, or begins or ends with '/'"));
         }
         self.variables.push(name.into());
         self.regex.push('(');
@@ -217,8 +223,7 @@ impl Parser {
         if text.contains("//") {
             return Err("it has an empty segment".into());
         }
-        let known = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()+,;:@=/".contains(&b);
-        if let Some(bad) = text.bytes().find(|b| !known(*b)) {
+        if let Some(bad) = text.bytes().find(|byte| !is_path_byte(*byte)) {
             return Err(format!("character {:?} is not allowed", char::from(bad)));
         }
         self.regex.push_str(&regex::escape(text));
@@ -258,14 +263,17 @@ mod tests {
         let path = rewrite.apply(&template, b"/content/hls/en-us/12345/en_193913.vtt").unwrap();
         assert_eq!(path, b"/en-us/hls/en_193913.vtt");
         assert!(UriTemplateRewrite::new("/{nope}", &template).is_err());
-        assert!(UriTemplateRewrite::new("{lang}", &template).is_err());
+        for bad in ["{lang}", "/x//y", "/x#", "/x?y", "/x y", "/{lang", "/lang}", "//{lang}", "/{lang=*}"] {
+            assert!(UriTemplateRewrite::new(bad, &template).is_err(), "{bad}");
+        }
+        assert!(UriTemplateRewrite::new("/*", &template).is_ok());
     }
 
     #[test]
     fn refuses_bad_templates() {
         for template in [
-            "", "a", "/{a", "/{1a}", "/{a}/{a}", "/**/*", "/a//b", "/{a={b}}", "/a b", "/{a=}", "/{a}{b}",
-            "/}",
+            "", "a", "/{a", "/{1a}", "/{a}/{a}", "/**/*", "/a//b", "/{a={b}}", "/a b", "/{a=}", "/{a=/b}",
+            "/{a=b/}", "/{a}{b}", "/}",
         ] {
             assert!(UriTemplate::new(template).is_err(), "{template}");
         }

@@ -1,0 +1,51 @@
+//! The admin server: what operators, agents and scrapers ask a running proxy, in Envoy's shapes.
+//!
+//! It runs on the control thread's runtime, over TCP or a unix socket, with bounded connections and time.
+//! Every endpoint is a row of [`table::ENDPOINTS`] and a plain function `fn(&Admin, &Request) -> Reply` in
+//! the file of its group. What the endpoints show of configuration and statistics comes through the traits of
+//! [`source`], so this module knows neither the control plane nor the stats store.
+//!
+//! The control thread builds an [`Admin`], binds a [`server::AdminListener`] and spawns [`server::serve`].
+
+mod clusters;
+mod config;
+mod control;
+mod exchange;
+mod help;
+mod listeners;
+mod loggers;
+mod profiling;
+mod runtime;
+pub mod server;
+mod server_info;
+pub mod source;
+mod statistics;
+pub mod status;
+mod support;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
+pub use exchange::{Reply, Request};
+
+use std::sync::Arc;
+
+use crate::cli::Options;
+use crate::logging::Logging;
+use crate::process::Lifecycle;
+use source::{ConfigSource, StatsSource};
+
+/// Everything an endpoint may look at or change.
+#[derive(Clone)]
+pub struct Admin {
+    /// The command line.
+    pub options: Arc<Options>,
+    /// The life of the server.
+    pub lifecycle: Lifecycle,
+    /// The process log.
+    pub log: Logging,
+    /// What is configured and what became of it.
+    pub config: Arc<dyn ConfigSource>,
+    /// The statistics.
+    pub stats: Arc<dyn StatsSource>,
+}

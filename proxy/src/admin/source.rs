@@ -1,0 +1,227 @@
+//! What the admin server shows, as plain values: the seam between it and the rest of the proxy.
+//!
+//! The control thread implements [`ConfigSource`] over its store and snapshot, and the stats registry stands
+//! behind [`StatsSource`]. The handlers turn these values into Envoy's text and JSON.
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use super::status::{ClusterStatus, ListenerStatus};
+
+/// What is configured, and what became of it. Called on the control thread, once per request.
+pub trait ConfigSource: Send + Sync {
+    /// The parts of `/config_dump` in Envoy's order, each the protobuf-JSON of an `admin.v3.*ConfigDump` with
+    /// its `@type`, secrets already redacted. The endpoints part only if `include_eds`.
+    fn configs(&self, include_eds: bool) -> Vec<Value>;
+    /// The clusters, by name.
+    fn clusters(&self) -> Vec<ClusterStatus>;
+    /// The listeners that are bound.
+    fn listeners(&self) -> Vec<ListenerStatus>;
+    /// The protobuf-JSON of each `admin.v3.Certificate` in use.
+    fn certificates(&self) -> Vec<Value>;
+    /// What has not finished initializing, by component (`listener`, `cluster`), each a list of names.
+    fn unready(&self) -> Vec<UnreadyTargets>;
+    /// The protobuf-JSON of the node as the bootstrap and the flags give it.
+    fn node(&self) -> Value;
+    /// The extensions of this build.
+    fn extensions(&self) -> Vec<Extension>;
+    /// What was accepted and is not supported.
+    fn unsupported(&self) -> Vec<Unsupported>;
+    /// How many workers run; `None` before they do.
+    fn workers(&self) -> Option<u32>;
+    /// The runtime values.
+    fn runtime(&self) -> RuntimeView;
+    /// Sets keys in the admin layer of the runtime; an empty value removes the key from it.
+    ///
+    /// # Errors
+    /// There is no admin layer.
+    fn modify_runtime(&self, changes: &[(String, String)]) -> Result<(), NoAdminLayer>;
+}
+
+/// What is shown before there is a configuration: nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unconfigured;
+
+impl ConfigSource for Unconfigured {
+    fn configs(&self, _: bool) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn clusters(&self) -> Vec<ClusterStatus> {
+        Vec::new()
+    }
+
+    fn listeners(&self) -> Vec<ListenerStatus> {
+        Vec::new()
+    }
+
+    fn certificates(&self) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn unready(&self) -> Vec<UnreadyTargets> {
+        Vec::new()
+    }
+
+    fn node(&self) -> Value {
+        json!({})
+    }
+
+    fn extensions(&self) -> Vec<Extension> {
+        Vec::new()
+    }
+
+    fn unsupported(&self) -> Vec<Unsupported> {
+        Vec::new()
+    }
+
+    fn workers(&self) -> Option<u32> {
+        None
+    }
+
+    fn runtime(&self) -> RuntimeView {
+        RuntimeView::default()
+    }
+
+    fn modify_runtime(&self, _: &[(String, String)]) -> Result<(), NoAdminLayer> {
+        Err(NoAdminLayer)
+    }
+}
+
+impl StatsSource for Unconfigured {
+    fn stats(&self, _: &StatsQuery) -> String {
+        String::new()
+    }
+
+    fn prometheus(&self, _: &StatsQuery) -> String {
+        String::new()
+    }
+
+    fn reset_counters(&self) {}
+}
+
+/// The runtime has no layer that may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("No admin layer specified")]
+pub struct NoAdminLayer;
+
+/// The statistics, rendered.
+pub trait StatsSource: Send + Sync {
+    /// `/stats` in the format that was asked for.
+    fn stats(&self, query: &StatsQuery) -> String;
+    /// `/stats/prometheus`.
+    fn prometheus(&self, query: &StatsQuery) -> String;
+    /// Sets every counter to zero.
+    fn reset_counters(&self);
+}
+
+/// What was asked of the statistics.
+#[derive(Debug, Clone, Default)]
+pub struct StatsQuery {
+    /// Only what was written since the start.
+    pub used_only: bool,
+    /// Only what matches.
+    pub filter: Option<Regex>,
+    /// Only what does not match `filter`.
+    pub invert: bool,
+    /// The format of `/stats`.
+    pub format: StatsFormat,
+    /// Which kinds.
+    pub kind: StatsKind,
+    /// How histograms are shown; `None` is the format's default.
+    pub buckets: Option<HistogramBuckets>,
+    /// Prometheus: text readouts as gauges.
+    pub text_readouts: bool,
+}
+
+/// The format of `/stats`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StatsFormat {
+    /// Lines of `name: value`.
+    #[default]
+    Text,
+    /// JSON.
+    Json,
+    /// A page.
+    Html,
+}
+
+/// Which kinds of stats to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StatsKind {
+    /// All.
+    #[default]
+    All,
+    /// Counters.
+    Counters,
+    /// Gauges.
+    Gauges,
+    /// Histograms.
+    Histograms,
+    /// Text readouts.
+    TextReadouts,
+}
+
+/// How histograms are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistogramBuckets {
+    /// Buckets that include the smaller ones.
+    Cumulative,
+    /// Buckets without the smaller ones.
+    Disjoint,
+    /// Everything there is.
+    Detailed,
+    /// Quantiles.
+    Summary,
+}
+
+/// A part that has not finished initializing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadyTargets {
+    /// The resource, such as `listener my-listener`.
+    pub name: String,
+    /// What it waits for.
+    pub targets: Vec<String>,
+}
+
+/// An extension of this build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extension {
+    /// The name, such as `envoy.filters.http.router`.
+    pub name: String,
+    /// The category, such as `envoy.filters.http`.
+    pub category: String,
+    /// The types of its configuration.
+    pub type_urls: Vec<String>,
+}
+
+/// A field that was accepted and does nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The resource, such as `listener ingress`.
+    pub resource: String,
+    /// The path of the field.
+    pub field: String,
+    /// What that means.
+    pub reason: String,
+}
+
+/// The layered runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RuntimeView {
+    /// The names of the layers, lowest first.
+    pub layers: Vec<String>,
+    /// The values, by key.
+    pub entries: Vec<RuntimeEntry>,
+}
+
+/// A runtime value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeEntry {
+    /// The key.
+    pub key: String,
+    /// The value that counts.
+    pub final_value: String,
+    /// The value in each layer; empty where it is not set.
+    pub layer_values: Vec<String>,
+}
