@@ -45,7 +45,8 @@ pub trait RequestView {
     fn authority(&self) -> &[u8];
     /// `:scheme`, as the connection manager settled it.
     fn scheme(&self) -> &[u8];
-    /// Every value of the header `name`, in order. Never asked for a pseudo-header or `host`.
+    /// Every value of the header `name`, in order. Of the pseudo-headers only `:protocol` is asked for this way, and
+    /// `host` never is.
     fn header_values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]>;
 
     /// Whether this is a CONNECT (or CONNECT-UDP) request. An extended CONNECT that the codec turned into an upgrade

@@ -149,3 +149,24 @@ fn tls_requirement() {
     assert!(!TlsRequirement::ExternalOnly.redirects(b"http", true));
     assert!(!TlsRequirement::None.redirects(b"http", false));
 }
+
+#[test]
+fn a_long_chain_of_nested_prefixes_is_walked_once() {
+    let path = "/a".repeat(500);
+    let prefixes = (1..=500).map(|segments| &path[..2 * segments]);
+    let routes = prefixes.map(|text| {
+        let mut matcher = RouteMatch::new(PathMatch::Prefix(text.into()));
+        let rule = HeaderRule::String(StringMatch::exact(&text.len().to_string(), false));
+        matcher.headers.push(HeaderMatch::new("length", rule));
+        Route { name: text.into(), matcher, payload: text.len() }
+    });
+    let host = VirtualHost::new("v", vec!["*".into()], routes.collect(), ());
+    let table = RouteTable::new(vec![host], RouteTableOptions::default()).unwrap();
+    for length in [2usize, 500, 1000] {
+        let request = Request::get(&path).header("length", &length.to_string());
+        let hit = table.find(&request, &MatchContext::with_random(0));
+        assert_eq!(hit.map(|hit| hit.route.payload), Some(length));
+    }
+    let request = Request::get(&path[..100]).header("length", "200");
+    assert!(table.find(&request, &MatchContext::with_random(0)).is_none());
+}
