@@ -28,6 +28,19 @@ pub enum Client {
     Frames(Vec<u8>, Vec<u32>),
 }
 
+impl Client {
+    /// How many responses it reads.
+    pub fn exchanges(&self) -> usize {
+        match self {
+            Self::Raw(script) => {
+                script.iter().filter(|(_, talk)| matches!(talk, Talk::Read | Talk::ReadHead)).count()
+            }
+            Self::H2(calls) => calls.len(),
+            Self::Frames(..) => 1,
+        }
+    }
+}
+
 /// What a fact must be.
 #[derive(Clone, Debug)]
 pub enum Want {
@@ -72,6 +85,12 @@ pub fn case(name: &'static str, listener: &'static str) -> Case {
 }
 
 impl Case {
+    /// Connects to another listener.
+    pub fn at(mut self, listener: &'static str) -> Self {
+        self.listener = listener;
+        self
+    }
+
     /// Writes these bytes on the first connection and reads one response.
     pub fn send(self, bytes: impl AsRef<[u8]>) -> Self {
         self.talk([Talk::Send(bytes.as_ref().to_vec()), Talk::Read])
@@ -103,6 +122,12 @@ impl Case {
         let Client::Raw(script) = &mut self.client else { panic!("{}: two kinds of client", self.name) };
         script.extend(moves.into_iter().map(|talk| (connection, talk)));
         self
+    }
+
+    /// Demands that the proxy close the first connection after what was read so far; `fact` is where that will be said, such as
+    /// `2.end` after one response.
+    pub fn closes(self, fact: &str) -> Self {
+        self.talk([Talk::AwaitClose]).want(fact, "closed")
     }
 
     /// Makes an HTTP/2 request.

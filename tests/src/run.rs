@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use crate::case::{Case, Client, Group, Want};
 use crate::differences::{self, Difference};
@@ -18,6 +19,9 @@ use crate::harness::upstream::Recorder;
 use crate::harness::upstream::h1::{Manner, RawUpstream};
 use crate::harness::upstream::h2::H2Upstream;
 use crate::harness::upstream::refused::{BlackHole, Refused};
+
+/// A case that takes longer is reported, for the suite as a whole must stay quick.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Plays the group and panics with every unexpected fact.
 pub fn check(group: Group) {
@@ -124,8 +128,14 @@ struct Stage {
 
 fn play_all(program: Program, group: &Group, cases: &[&Case]) -> HashMap<&'static str, Facts> {
     let stage = Stage::set(program, group);
-    let facts = cases.iter().map(|case| (case.name, stage.play(case))).collect();
-    drop(stage);
+    let mut facts = HashMap::new();
+    for case in cases {
+        let begun = Instant::now();
+        facts.insert(case.name, stage.play(case));
+        if begun.elapsed() > SLOW {
+            println!("{program:?} took {:?} for {}", begun.elapsed(), full_name(group, case));
+        }
+    }
     facts
 }
 
@@ -169,7 +179,7 @@ impl Stage {
             }
         };
         let masks = masks(&clients);
-        let expected_lines = case.log_lines.unwrap_or(replies.len());
+        let expected_lines = case.log_lines.unwrap_or(case.client.exchanges());
         for (index, reply) in replies.iter().enumerate() {
             observe::reply(&mut facts, &masks, index, reply);
         }

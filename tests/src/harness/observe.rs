@@ -10,6 +10,7 @@
 //! times, ports) is replaced by a word in angle brackets.
 
 use std::collections::BTreeMap;
+use std::net::UdpSocket;
 
 use serde_json::{Map, Value};
 
@@ -25,21 +26,22 @@ pub type Facts = BTreeMap<String, String>;
 #[derive(Clone, Debug, Default)]
 pub struct Masks {
     ports: Vec<(String, String)>,
+    host: String,
 }
 
 impl Masks {
     /// Replaces each port by its name in angle brackets.
     pub fn new<'a>(ports: impl IntoIterator<Item = (&'a str, u16)>) -> Self {
-        Self {
-            ports: ports.into_iter().map(|(name, port)| (port.to_string(), format!("<{name}>"))).collect(),
-        }
+        let ports = ports.into_iter().map(|(name, port)| (port.to_string(), format!("<{name}>"))).collect();
+        Self { ports, host: host_address() }
     }
 
     fn apply(&self, text: &str) -> String {
+        let text = text.replace(&self.host, "<host>");
         if !text.contains(':') {
-            return text.to_owned();
+            return text;
         }
-        self.ports.iter().fold(text.to_owned(), |text, (port, name)| {
+        self.ports.iter().fold(text, |text, (port, name)| {
             text.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{name}"))
         })
     }
@@ -119,7 +121,9 @@ pub fn frames(facts: &mut Facts, seen: &Seen) {
     if let Some(code) = seen.goaway {
         facts.insert("goaway".into(), h2::Reason::from(code).description().to_owned());
     }
-    facts.insert("end".into(), seen.end.clone());
+    // Whether a hostile connection ends by FIN or RST depends on how much of its input was left unread.
+    let end = if matches!(seen.end.as_str(), "eof" | "reset") { "closed" } else { seen.end.as_str() };
+    facts.insert("end".into(), end.to_owned());
 }
 
 fn prefix(index: usize) -> String {
@@ -138,6 +142,15 @@ fn fields(facts: &mut Facts, masks: &Masks, prefix: &str, fields: &[(String, Str
             })
             .or_insert(value);
     }
+}
+
+/// The machine's own address, which Envoy puts for a client on the loopback. Nothing is sent to the address named here.
+fn host_address() -> String {
+    let route = UdpSocket::bind(("0.0.0.0", 0)).and_then(|socket| {
+        socket.connect(("198.51.100.1", 9))?;
+        socket.local_addr()
+    });
+    route.map_or_else(|_| "no address".to_owned(), |address| address.ip().to_string())
 }
 
 fn is_uuid(text: &str) -> bool {

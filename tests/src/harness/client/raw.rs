@@ -21,6 +21,8 @@ pub enum Talk {
     ReadBytes(usize),
     /// Read until the peer ends the stream; says how it did.
     ReadToEnd,
+    /// Wait until the peer closes, in order or not; any bytes that still come are recorded.
+    AwaitClose,
     /// Close the writing side.
     Fin,
     /// Reset the connection.
@@ -67,6 +69,13 @@ impl RawClient {
                 let mut bytes = Vec::new();
                 let end = self.wire.rest(&mut bytes);
                 Some(Reply { raw: Some(bytes), end: Some(end.word().to_owned()), ..Reply::default() })
+            }
+            Talk::AwaitClose => {
+                let mut bytes = Vec::new();
+                let end = self.wire.rest(&mut bytes);
+                let word = if end == End::Silence { "open" } else { "closed" };
+                let raw = (!bytes.is_empty()).then_some(bytes);
+                Some(Reply { raw, end: Some(word.to_owned()), ..Reply::default() })
             }
             Talk::Fin => {
                 self.wire.stream.shutdown(Shutdown::Write).ok();
