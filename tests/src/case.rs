@@ -69,6 +69,8 @@ pub struct Case {
     pub wants: Vec<(String, Want)>,
     /// Prefixes of facts that are not compared, with nothing to be learned from them.
     pub ignored: Vec<&'static str>,
+    /// If set, the prefixes of the only facts that are compared.
+    pub only: Option<&'static [&'static str]>,
 }
 
 /// A case on `listener`, of which nothing is said yet.
@@ -81,6 +83,7 @@ pub fn case(name: &'static str, listener: &'static str) -> Case {
         log_lines: None,
         wants: Vec::new(),
         ignored: Vec::new(),
+        only: None,
     }
 }
 
@@ -203,6 +206,12 @@ impl Case {
     /// Leaves out of the comparison the facts whose names begin so.
     pub fn ignore(mut self, prefix: &'static str) -> Self {
         self.ignored.push(prefix);
+        self
+    }
+
+    /// Compares only the facts whose names begin so: for floods, of which it is chance how far each gets.
+    pub fn only(mut self, prefixes: &'static [&'static str]) -> Self {
+        self.only = Some(prefixes);
         self
     }
 }

@@ -101,6 +101,7 @@ fn compare(case: &Case, envoy: &Facts, sampan: &Facts, expected: Option<&Differe
     let consequences = expected.map(|difference| difference.consequences).unwrap_or_default();
     let skipped = |fact: &str| {
         listed.iter().any(|(listed, ..)| *listed == fact)
+            || case.only.as_ref().is_some_and(|only| !only.iter().any(|prefix| fact.starts_with(prefix)))
             || consequences.iter().chain(&case.ignored).any(|prefix| fact.starts_with(prefix))
     };
     let names: std::collections::BTreeSet<&String> = envoy.keys().chain(sampan.keys()).collect();
@@ -187,14 +188,23 @@ impl Stage {
             observe::log_line(&mut facts, &masks, index, line);
         }
         self.recorder.settle(PATIENCE);
-        for (index, received) in self.recorder.snapshot().iter().enumerate() {
-            observe::received(&mut facts, &masks, index, received);
+        let mut connections: Vec<(&str, usize)> = Vec::new();
+        for (index, mut received) in self.recorder.snapshot().into_iter().enumerate() {
+            // Connections are told apart by the order in which the case first used them.
+            let connection = (received.upstream, received.connection);
+            let known = connections.iter().position(|other| *other == connection);
+            received.connection = known.unwrap_or(connections.len()) + 1;
+            if known.is_none() {
+                connections.push(connection);
+            }
+            observe::received(&mut facts, &masks, index, &received);
         }
         facts
     }
 
     fn script(&self, case: &Case) {
         self.recorder.clear();
+        self.log.mark();
         let plays = |name: &str| {
             let mine: Vec<_> = case.plays.iter().filter(|(upstream, _)| *upstream == name).collect();
             mine.into_iter().map(|(_, play)| play.clone())

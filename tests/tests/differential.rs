@@ -46,3 +46,33 @@ fn paths() {
 fn hcm() {
     run::check(cases::hcm::group());
 }
+
+#[test]
+fn mix() {
+    run::check(cases::mix::group());
+}
+
+#[test]
+fn tcp() {
+    run::check(cases::tcp::group());
+}
+
+#[test]
+fn upgrades() {
+    run::check(cases::upgrades::group());
+}
+
+#[test]
+fn access_log() {
+    run::check(cases::access_log::group());
+}
+
+#[test]
+fn clusters() {
+    run::check(cases::clusters::group());
+}
+
+#[test]
+fn timeouts() {
+    run::check(cases::timeouts::group());
+}

@@ -21,14 +21,14 @@ fn bootstrap() -> Bootstrap {
         .http(
             "faults",
             "",
-            r#"
+            r"
 - {match: {prefix: /refused}, route: {cluster: refused}}
 - {match: {prefix: /blackhole}, route: {cluster: blackhole}}
 - {match: {prefix: /empty}, route: {cluster: empty}}
 - {match: {prefix: /slow}, route: {cluster: a, timeout: 0.15s}}
 - {match: {prefix: /trailers}, route: {cluster: trailing}}
 - {match: {prefix: /}, route: {cluster: a}}
-"#,
+",
         )
         .http(
             "trailers",

@@ -76,11 +76,11 @@ local_reply_config:
     status_code: 410
 "#;
 
-const LOCAL_REPLY_ROUTES: &str = r#"
+const LOCAL_REPLY_ROUTES: &str = r"
 - {match: {path: /refused}, route: {cluster: refused}}
 - {match: {path: /direct}, direct_response: {status: 418, body: {inline_string: teapot}}}
 - {match: {path: /app}, route: {cluster: a}}
-"#;
+";
 
 fn header(name: &'static str, listener: &'static str, lines: &str) -> Case {
     case(name, listener).get_with("/", &format!("host: test\r\n{lines}"))
@@ -192,7 +192,7 @@ fn sanitising() -> Vec<Case> {
 }
 
 fn protocol() -> Vec<Case> {
-    let many = (0..5).map(|i| format!("x-{i}: 1\r\n")).collect::<String>();
+    let many = "x-0: 1\r\nx-1: 1\r\nx-2: 1\r\nx-3: 1\r\nx-4: 1\r\n";
     let old =
         |name, listener, lines: &str| case(name, listener).send(format!("GET / HTTP/1.0\r\n{lines}\r\n"));
     let expects = "POST / HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
@@ -202,7 +202,7 @@ fn protocol() -> Vec<Case> {
             .status(431)
             .closes("2.end"),
         header("head-under-8-kb", "small-headers", &format!("x: {}\r\n", "a".repeat(7 << 10))).via("a"),
-        header("too-many-headers", "few-headers", &many)
+        header("too-many-headers", "few-headers", many)
             .status(431)
             .flags("DPE")
             .details("http1.too_many_headers"),
@@ -233,7 +233,7 @@ fn protocol() -> Vec<Case> {
             .want("up:h:X-MiXed", 1)
             .want("h:X-Resp", 1),
         case("case-proper", "proper-case").play("a", answer(length)).get("/").via("a").want("h:X-Resp", 1),
-        case("h1-only-refuses-h2", "h1-only").call(Call::get("/")).logs(0).ignore("end").absent("status"),
+        case("h1-only-refuses-h2", "h1-only").call(Call::get("/")).ignore("end").absent("status"),
         case("h2-only-refuses-h1", "h2-only")
             .get("/")
             .logs(0)

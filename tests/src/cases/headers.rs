@@ -21,12 +21,12 @@ fn bootstrap() -> Bootstrap {
         .http("formats", "", FORMATS)
 }
 
-const LEVELS: &str = r#"
+const LEVELS: &str = r"
 request_headers_to_add: [{header: {key: x-level, value: config}}, {header: {key: x-once, value: config}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]
 response_headers_to_add: [{header: {key: x-level, value: config}}, {header: {key: x-once, value: config}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]
 request_headers_to_remove: [x-drop-config]
 response_headers_to_remove: [x-drop-config]
-"#;
+";
 
 const LEVEL_HOSTS: &str = r#"virtual_hosts:
 - name: v

@@ -173,7 +173,7 @@ fn direct() -> Vec<Case> {
     ]
 }
 
-const CLUSTERS: &str = r#"
+const CLUSTERS: &str = r"
 - {name: all-to-b, match: {path: /weighted}, route: {weighted_clusters: {clusters: [{name: a, weight: 0}, {name: b, weight: 100}]}}}
 - {name: split, match: {path: /split}, route: {weighted_clusters: {clusters: [{name: a, weight: 1, request_headers_to_add: [{header: {key: x-from, value: entry}}], response_headers_to_add: [{header: {key: x-entry, value: a}}], response_headers_to_remove: [x-secret]}]}}}
 - {name: weighted-host, match: {path: /weighted-host}, route: {weighted_clusters: {clusters: [{name: a, weight: 1, host_rewrite_literal: entry.local}]}}}
@@ -181,7 +181,7 @@ const CLUSTERS: &str = r#"
 - {name: unknown, match: {path: /unknown}, route: {cluster: nowhere}}
 - {name: unknown-500, match: {path: /unknown-500}, route: {cluster: nowhere, cluster_not_found_response_code: INTERNAL_SERVER_ERROR}}
 - {name: unknown-404, match: {path: /unknown-404}, route: {cluster: nowhere, cluster_not_found_response_code: NOT_FOUND}}
-"#;
+";
 
 fn clusters() -> Vec<Case> {
     let by_header =

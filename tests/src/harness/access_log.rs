@@ -2,6 +2,7 @@
 //!
 //! The port is what ties a line to the connection of a case, even for a request too broken to be parsed.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,12 +16,19 @@ pub const JSON_FORMAT: &str = r#"{code: "%RESPONSE_CODE%", flags: "%RESPONSE_FLA
 /// Reads the lines of one log file.
 pub struct AccessLog {
     path: PathBuf,
+    /// What was there before the case began: the kernel may give a client a port that an earlier case had.
+    seen: Cell<usize>,
 }
 
 impl AccessLog {
     /// The log written to `path`, which need not exist yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, seen: Cell::new(0) }
+    }
+
+    /// Forgets what is there, for the next case.
+    pub fn mark(&self) {
+        self.seen.set(std::fs::read(&self.path).map_or(0, |bytes| bytes.len()));
     }
 
     /// The lines of the connections from `client_ports`, in order, once there are `count` of them; after `limit`, those there are.
@@ -34,7 +42,8 @@ impl AccessLog {
     }
 
     fn now(&self, client_ports: &[u16]) -> Vec<Map<String, Value>> {
-        let text = std::fs::read_to_string(&self.path).unwrap_or_default();
+        let bytes = std::fs::read(&self.path).unwrap_or_default();
+        let text = String::from_utf8_lossy(bytes.get(self.seen.get()..).unwrap_or_default());
         text.lines()
             .filter_map(|line| serde_json::from_str::<Map<String, Value>>(line).ok())
             .filter(|line| {

@@ -93,11 +93,14 @@ impl Process {
         poll(limit, || self.child.try_wait().ok().flatten())
     }
 
-    /// What the process wrote to its standard error; of each line, the beginning.
+    /// What the process wrote to its standard error; the beginning of the first and the last lines.
     pub fn stderr(&self) -> String {
         let text = std::fs::read_to_string(&self.stderr).unwrap_or_default();
         let start = |line: &str| line.chars().take(600).chain(['\n']).collect::<String>();
-        text.lines().take(40).map(start).collect()
+        let lines: Vec<&str> = text.lines().collect();
+        let (first, last) = lines.split_at(lines.len().min(10));
+        let shown = first.iter().chain(last.iter().skip(last.len().saturating_sub(10)));
+        shown.copied().map(start).collect()
     }
 
     /// One admin request; the status and the body.

@@ -166,6 +166,7 @@ async fn receive(response: ResponseFuture, mut stream: SendStream<Bytes>, call: 
         Reply { message: Message { line, headers, framing: "h2", ..Message::default() }, ..Reply::default() };
     if call.tunnel && head.status == 200 {
         reply.raw = Some(tunnel(&mut stream, &mut body, call).await);
+        return reply;
     }
     while let Some(chunk) = body.data().await {
         match chunk {
@@ -186,7 +187,7 @@ async fn receive(response: ResponseFuture, mut stream: SendStream<Bytes>, call: 
     reply
 }
 
-/// Sends the data one by one, reading the echo of each, then ends the request.
+/// Sends the data one by one, reading the echo of each, then cancels the stream: not every upstream can be told of a half-close.
 async fn tunnel(stream: &mut SendStream<Bytes>, body: &mut RecvStream, call: &Call) -> Vec<u8> {
     let mut echoed = Vec::new();
     let mut sent = 0;
@@ -199,7 +200,7 @@ async fn tunnel(stream: &mut SendStream<Bytes>, body: &mut RecvStream, call: &Ca
             echoed.extend_from_slice(&chunk);
         }
     }
-    stream.send_data(Bytes::new(), true).ok();
+    stream.send_reset(h2::Reason::CANCEL);
     echoed
 }
 

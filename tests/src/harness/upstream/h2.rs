@@ -214,6 +214,8 @@ async fn play(respond: &mut SendResponse<Bytes>, answer: &Answer, orders: &Unbou
         Ending::ResetInstead(reason) => return respond.send_reset(reason),
         Ending::Drop => {
             orders.send(Order::Drop).ok();
+            // Giving up the stream here would reset it before the connection is gone.
+            std::future::poll_fn(|cx| respond.poll_reset(cx)).await.ok();
             return;
         }
         Ending::Hang => {

@@ -63,7 +63,7 @@ pub fn answer_and_close(bytes: impl AsRef<[u8]>) -> Play {
 pub struct Received {
     /// The upstream's name.
     pub upstream: &'static str,
-    /// Which of the upstream's connections, counted from 1 since the case began.
+    /// Which of the upstream's connections it came on.
     pub connection: usize,
     /// The request as it was on the wire; for TCP only `body` is set.
     pub message: Message,
