@@ -19,6 +19,11 @@ pub fn grpc_status(context: &FormatContext<'_>) -> Option<u32> {
     if !context.request.is_some_and(crate::RequestHead::is_grpc) {
         return None;
     }
+    response_grpc_status(context)
+}
+
+/// As [`grpc_status`], whatever the request was: what filters of access logs ask.
+pub fn response_grpc_status(context: &FormatContext<'_>) -> Option<u32> {
     let told = context
         .trailers
         .and_then(|t| t.known(Known::GrpcStatus))

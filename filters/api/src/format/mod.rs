@@ -35,7 +35,7 @@ mod time;
 
 pub use context::{AccessLogType, FormatContext};
 pub use error::{FormatError, StructError};
-pub use grpc::grpc_status;
+pub use grpc::{grpc_status, response_grpc_status};
 pub use header::HeaderName;
 pub use structure::StructTemplate;
 pub use table::{known_unsupported, supported};
