@@ -51,7 +51,7 @@ fn serve(options: Options, log: &Logging) -> Result<(), RunError> {
         return Err(RunError::NoConfig);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let lifecycle = Lifecycle::new();
         let signals = Signals::install()?;
         tokio::spawn(signals.serve(lifecycle.clone(), log.clone()));
@@ -72,5 +72,8 @@ fn serve(options: Options, log: &Logging) -> Result<(), RunError> {
         lifecycle.advance(Stage::Live);
         shutdown::when_requested(&lifecycle, &options, log).await;
         Ok(())
-    })
+    });
+    // What still runs (a name lookup, a slow admin client) must not hold the exit up.
+    runtime.shutdown_background();
+    served
 }

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,12 +28,12 @@ use crate::logging::target;
 
 /// Connections at a time; more wait in the backlog.
 const MAX_CONNECTIONS: usize = 256;
-/// From the first byte of a request's head to its last.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+/// For a request's head, the wait for its first byte included: scrapers keep their connection for a minute.
+const HEAD_TIME: Duration = Duration::from_mins(2);
 /// For a body.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// A connection without a request for this long is closed.
-const IDLE_TIME: Duration = Duration::from_mins(1);
+/// A connection whose last request was answered this long ago is closed, read or not.
+const IDLE_TIME: Duration = Duration::from_mins(2);
 /// The most a body may hold; only `/runtime_modify` takes one.
 const MAX_BODY: usize = 64 * 1024;
 /// The pause after an accept that failed for want of descriptors.
@@ -136,10 +136,10 @@ fn bind_unix(path: &str, mode: u32) -> io::Result<std::os::unix::net::UnixListen
         let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
         return std::os::unix::net::UnixListener::bind_addr(&address);
     }
-    // The socket of a process that is gone would make the bind fail.
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    // The socket of a process that is gone would make the bind fail. Anything else at that path is not ours to
+    // remove, and the bind says so.
+    if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
     }
     let socket = std::os::unix::net::UnixListener::bind(path)?;
     if mode != 0 {
@@ -237,4 +237,57 @@ fn response(reply: Reply) -> Response<Full<Bytes>> {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(SERVER, HeaderValue::from_static("envoy"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(future)
+    }
+
+    #[test]
+    fn a_unix_socket_has_its_mode_and_replaces_a_stale_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("admin.sock").display().to_string();
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a stale socket"));
+        let address = AdminAddress::Unix { path: path.clone(), mode: 0o600 };
+        block_on(async {
+            let listener = AdminListener::bind(&address).expect("a listener");
+            assert_eq!(listener.address(), path);
+            let mode = std::fs::metadata(&path).expect("the socket").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            tokio::spawn(serve(listener, super::super::tests::admin()));
+            let mut stream = UnixStream::connect(&path).await.expect("a connection");
+            let request = "POST /runtime_modify HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 70000\r\n\r\n";
+            stream.write_all(request.as_bytes()).await.expect("a request");
+            stream.write_all(&vec![b'a'; 70_000]).await.ok();
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).await.expect("a reply");
+            assert_eq!(&head, b"HTTP/1.1 413");
+        });
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("precious");
+        std::fs::write(&path, "data").expect("a file");
+        let address = AdminAddress::Unix { path: path.display().to_string(), mode: 0 };
+        let error =
+            block_on(async { AdminListener::bind(&address) }).expect_err("it is not a socket").to_string();
+        assert!(error.starts_with("admin: cannot bind '"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).expect("the file"), "data");
+    }
+
+    #[test]
+    fn an_abstract_socket_needs_no_file() {
+        let name = format!("@sampan-admin-{}", std::process::id());
+        let address = AdminAddress::Unix { path: name.clone(), mode: 0o600 };
+        assert_eq!(block_on(async { AdminListener::bind(&address) }).expect("a listener").address(), name);
+    }
 }
