@@ -2,8 +2,8 @@
 //!
 //! It runs on the control thread's runtime, over TCP or a unix socket, with bounded connections and time.
 //! Every endpoint is a row of [`table::ENDPOINTS`] and a plain function `fn(&Admin, &Request) -> Reply` in
-//! the file of its group. What the endpoints show of configuration and statistics comes through the traits of
-//! [`source`], so this module knows neither the control plane nor the stats store.
+//! the file of its group. What the endpoints show of configuration comes through the trait of [`source`], so
+//! this module does not know the control plane's store.
 //!
 //! The control thread builds an [`Admin`], binds a [`server::AdminListener`] and spawns [`server::serve`].
 
@@ -25,6 +25,7 @@ mod support;
 pub mod table;
 #[cfg(test)]
 mod tests;
+mod vitals;
 
 pub use exchange::{Reply, Request};
 
@@ -33,7 +34,8 @@ use std::sync::Arc;
 use crate::cli::Options;
 use crate::logging::Logging;
 use crate::process::Lifecycle;
-use source::{ConfigSource, StatsSource};
+use crate::telemetry::stats::Stats;
+use source::ConfigSource;
 
 /// Everything an endpoint may look at or change.
 #[derive(Clone)]
@@ -47,5 +49,5 @@ pub struct Admin {
     /// What is configured and what became of it.
     pub config: Arc<dyn ConfigSource>,
     /// The statistics.
-    pub stats: Arc<dyn StatsSource>,
+    pub stats: Arc<Stats>,
 }

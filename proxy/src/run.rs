@@ -12,6 +12,7 @@ use crate::cli::Options;
 use crate::logging::{Logging, target};
 use crate::process::signals::Signals;
 use crate::process::{Lifecycle, Stage, shutdown};
+use crate::telemetry::stats::{Stats, StatsConfig, StatsConfigError};
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum RunError {
     /// The admin server cannot be started.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The `stats_config` is not valid.
+    #[error("stats_config: {0}")]
+    Stats(#[from] StatsConfigError),
 }
 
 /// Runs until the process should end.
@@ -60,12 +64,13 @@ fn serve(options: Options, log: &Logging) -> Result<(), RunError> {
             let address = (options.local_address_ip_version.loopback(), 0).into();
             let listener = AdminListener::bind(&AdminAddress::Tcp(address))?;
             listener.write_address(path)?;
+            let stats = Arc::new(Stats::new(&StatsConfig::default())?);
             let admin = Admin {
                 options: Arc::clone(&options),
                 lifecycle: lifecycle.clone(),
                 log: log.clone(),
                 config: Arc::new(Unconfigured),
-                stats: Arc::new(Unconfigured),
+                stats,
             };
             tokio::spawn(server::serve(listener, admin));
         }

@@ -16,6 +16,8 @@ pub struct Request {
     pub method: Method,
     /// The path without the query, with its leading slash.
     pub path: String,
+    /// What follows the `?`, still encoded.
+    pub raw_query: String,
     /// The parameters of the query, decoded, in order.
     pub query: Vec<(String, String)>,
     /// The parameters of a form in the body, decoded, in order.
@@ -28,7 +30,8 @@ impl Request {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let path = format!("/{}", path.trim_start_matches('/'));
         let form = std::str::from_utf8(body).unwrap_or_default();
-        Self { method, path, query: parameters(query), form: parameters(form.trim_end()) }
+        let (raw_query, query) = (query.to_owned(), parameters(query));
+        Self { method, path, raw_query, query, form: parameters(form.trim_end()) }
     }
 
     /// The first value of a parameter; empty if it is there without a value.
@@ -77,11 +80,6 @@ impl Reply {
     /// 200 with JSON, indented by one space as Envoy's printer does.
     pub fn json(value: &Value) -> Self {
         Self { status: StatusCode::OK, content_type: JSON, body: pretty(value).into() }
-    }
-
-    /// 200 with JSON that is already written.
-    pub fn json_text(body: impl Into<Bytes>) -> Self {
-        Self { status: StatusCode::OK, content_type: JSON, body: body.into() }
     }
 
     /// The answer of most mutating endpoints.

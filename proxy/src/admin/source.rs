@@ -1,9 +1,8 @@
 //! What the admin server shows, as plain values: the seam between it and the rest of the proxy.
 //!
-//! The control thread implements [`ConfigSource`] over its store and snapshot, and the stats registry stands
-//! behind [`StatsSource`]. The handlers turn these values into Envoy's text and JSON.
+//! The control thread implements [`ConfigSource`] over its store and snapshot. The handlers turn these values into
+//! Envoy's text and JSON.
 
-use regex::Regex;
 use serde_json::{Value, json};
 
 use super::status::{ClusterStatus, ListenerStatus};
@@ -88,92 +87,10 @@ impl ConfigSource for Unconfigured {
     }
 }
 
-impl StatsSource for Unconfigured {
-    fn stats(&self, _: &StatsQuery) -> String {
-        String::new()
-    }
-
-    fn prometheus(&self, _: &StatsQuery) -> String {
-        String::new()
-    }
-
-    fn reset_counters(&self) {}
-}
-
 /// The runtime has no layer that may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("No admin layer specified")]
 pub struct NoAdminLayer;
-
-/// The statistics, rendered.
-pub trait StatsSource: Send + Sync {
-    /// `/stats` in the format that was asked for.
-    fn stats(&self, query: &StatsQuery) -> String;
-    /// `/stats/prometheus`.
-    fn prometheus(&self, query: &StatsQuery) -> String;
-    /// Sets every counter to zero.
-    fn reset_counters(&self);
-}
-
-/// What was asked of the statistics.
-#[derive(Debug, Clone, Default)]
-pub struct StatsQuery {
-    /// Only what was written since the start.
-    pub used_only: bool,
-    /// Only what matches.
-    pub filter: Option<Regex>,
-    /// Only what does not match `filter`.
-    pub invert: bool,
-    /// The format of `/stats`.
-    pub format: StatsFormat,
-    /// Which kinds.
-    pub kind: StatsKind,
-    /// How histograms are shown; `None` is the format's default.
-    pub buckets: Option<HistogramBuckets>,
-    /// Prometheus: text readouts as gauges.
-    pub text_readouts: bool,
-}
-
-/// The format of `/stats`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StatsFormat {
-    /// Lines of `name: value`.
-    #[default]
-    Text,
-    /// JSON.
-    Json,
-    /// A page.
-    Html,
-}
-
-/// Which kinds of stats to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StatsKind {
-    /// All.
-    #[default]
-    All,
-    /// Counters.
-    Counters,
-    /// Gauges.
-    Gauges,
-    /// Histograms.
-    Histograms,
-    /// Text readouts.
-    TextReadouts,
-}
-
-/// How histograms are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HistogramBuckets {
-    /// Buckets that include the smaller ones.
-    Cumulative,
-    /// Buckets without the smaller ones.
-    Disjoint,
-    /// Everything there is.
-    Detailed,
-    /// Quantiles.
-    Summary,
-}
 
 /// A part that has not finished initializing.
 #[derive(Debug, Clone, PartialEq, Eq)]

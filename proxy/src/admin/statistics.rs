@@ -1,35 +1,19 @@
-//! `/stats`, `/stats/prometheus` and `/reset_counters`: reads the parameters; the stats registry renders.
+//! `/stats`, `/stats/prometheus` and `/reset_counters`: the stats registry reads the parameters and prints.
 
 use http::StatusCode;
-use regex::RegexBuilder;
 
-use super::source::{HistogramBuckets, StatsFormat, StatsKind, StatsQuery};
-use super::{Admin, Reply, Request};
-
-/// The compiled size a filter may have, in bytes: it comes from whoever can reach the admin port.
-const FILTER_SIZE: usize = 1 << 20;
+use super::{Admin, Reply, Request, vitals};
+use crate::telemetry::stats::{QueryError, StatsQuery, render};
 
 pub(super) fn stats(admin: &Admin, request: &Request) -> Reply {
-    if request.parameter("format") == Some("prometheus") {
-        return prometheus(admin, request);
-    }
-    let query = match query(request) {
-        Ok(query) => query,
-        Err(text) => return Reply::status(StatusCode::BAD_REQUEST, text),
-    };
-    let body = admin.stats.stats(&query);
-    match query.format {
-        StatsFormat::Text => Reply::text(body),
-        StatsFormat::Json => Reply::json_text(body),
-        StatsFormat::Html => Reply::html(body),
+    match request.parameter("format") {
+        Some("html" | "active-html") => page(admin, request),
+        _ => printed(admin, StatsQuery::parse(&request.raw_query)),
     }
 }
 
 pub(super) fn prometheus(admin: &Admin, request: &Request) -> Reply {
-    match query(request) {
-        Ok(query) => Reply::text(admin.stats.prometheus(&query)),
-        Err(text) => Reply::status(StatusCode::BAD_REQUEST, text),
-    }
+    printed(admin, StatsQuery::parse_prometheus(&request.raw_query))
 }
 
 pub(super) fn reset_counters(admin: &Admin, _: &Request) -> Reply {
@@ -48,52 +32,25 @@ pub(super) fn no_recent_lookups(_: &Admin, _: &Request) -> Reply {
     )
 }
 
-fn query(request: &Request) -> Result<StatsQuery, String> {
-    let given = |name| request.parameter(name).filter(|v| !v.is_empty());
-    let filter = match given("filter") {
-        None => None,
-        Some(text) => {
-            let built = RegexBuilder::new(text).size_limit(FILTER_SIZE).build();
-            Some(built.map_err(|error| format!("Invalid re2 regex: {error}"))?)
+fn printed(admin: &Admin, query: Result<StatsQuery, QueryError>) -> Reply {
+    match query {
+        Ok(query) => {
+            vitals::refresh(admin);
+            let rendered = render(&admin.stats, &query);
+            Reply { status: StatusCode::OK, content_type: rendered.content_type, body: rendered.body.into() }
         }
-    };
-    Ok(StatsQuery {
-        used_only: request.has("usedonly"),
-        filter,
-        invert: request.has("invert_filter"),
-        format: format(given("format").unwrap_or("text"))?,
-        kind: kind(given("type").unwrap_or("All"))?,
-        buckets: given("histogram_buckets").map(buckets).transpose()?,
-        text_readouts: request.has("text_readouts"),
-    })
-}
-
-fn format(text: &str) -> Result<StatsFormat, String> {
-    match text {
-        "text" | "prometheus" => Ok(StatsFormat::Text),
-        "json" => Ok(StatsFormat::Json),
-        "html" | "active-html" => Ok(StatsFormat::Html),
-        _ => Err("usage: /stats?format=(html|active-html|json|prometheus|text)\n\n".to_owned()),
+        Err(error) => Reply::status(StatusCode::BAD_REQUEST, error.to_string()),
     }
 }
 
-fn kind(text: &str) -> Result<StatsKind, String> {
-    match text {
-        "All" => Ok(StatsKind::All),
-        "Counters" => Ok(StatsKind::Counters),
-        "Gauges" => Ok(StatsKind::Gauges),
-        "Histograms" => Ok(StatsKind::Histograms),
-        "TextReadouts" => Ok(StatsKind::TextReadouts),
-        _ => Err("invalid &type= param".to_owned()),
+/// The text form as a page, for people who come from the home page.
+fn page(admin: &Admin, request: &Request) -> Reply {
+    let rest: Vec<&str> = request.raw_query.split('&').filter(|p| !p.starts_with("format=")).collect();
+    let query = StatsQuery::parse(&rest.join("&"));
+    if query.is_err() {
+        return printed(admin, query);
     }
-}
-
-fn buckets(text: &str) -> Result<HistogramBuckets, String> {
-    match text {
-        "cumulative" => Ok(HistogramBuckets::Cumulative),
-        "disjoint" => Ok(HistogramBuckets::Disjoint),
-        "detailed" => Ok(HistogramBuckets::Detailed),
-        "summary" | "none" => Ok(HistogramBuckets::Summary),
-        _ => Err("usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary)".to_owned()),
-    }
+    let text = printed(admin, query);
+    let text = String::from_utf8_lossy(&text.body).replace('&', "&amp;").replace('<', "&lt;");
+    Reply::html(format!("<!DOCTYPE html>\n<html lang='en'>\n<body>\n<pre>\n{text}</pre>\n</body>\n</html>\n"))
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::cli::{self, Invocation};
 use crate::logging::{Format, Level, Sink};
 use crate::process::{AfterDrain, DrainScope, Exit, Stage};
+use crate::telemetry::stats::{Stats, StatsConfig, Writer, kinds};
 
 struct Fixture;
 
@@ -127,18 +128,6 @@ impl ConfigSource for Fixture {
     }
 }
 
-impl StatsSource for Fixture {
-    fn stats(&self, query: &StatsQuery) -> String {
-        format!("used_only={} {:?} {:?}\n", query.used_only, query.format, query.kind)
-    }
-
-    fn prometheus(&self, query: &StatsQuery) -> String {
-        format!("filter={}\n", query.filter.as_ref().map_or("", regex::Regex::as_str))
-    }
-
-    fn reset_counters(&self) {}
-}
-
 pub(super) fn admin() -> Admin {
     let line = ["sampan", "-c", "a.yaml", "--concurrency", "2", "--drain-time-s", "5"];
     let Ok(Invocation::Run(options)) = cli::parse(line.map(str::to_owned)) else { panic!("a command line") };
@@ -150,7 +139,7 @@ pub(super) fn admin() -> Admin {
         lifecycle,
         log: Logging::new(sink, Format::new("%v", false), Level::Info),
         config: Arc::new(Fixture),
-        stats: Arc::new(Fixture),
+        stats: Arc::new(Stats::new(&StatsConfig::default()).expect("the default is valid")),
     }
 }
 
@@ -362,18 +351,31 @@ fn config_dump_selects() {
 }
 
 #[test]
-fn stats_parameters() {
-    assert_eq!(get("/stats?usedonly&format=json&type=Gauges"), "used_only=true Json Gauges\n");
-    assert_eq!(get("/stats/prometheus?filter=%5Ea"), "filter=^a\n");
-    assert_eq!(get("/stats?format=prometheus&filter=b"), "filter=b\n");
-    for (query, text) in [
-        ("format=xx", "usage: /stats?format=(html|active-html|json|prometheus|text)\n\n"),
-        ("type=xx", "invalid &type= param"),
-    ] {
-        assert_eq!(
-            ask(&admin(), Method::GET, &format!("/stats?{query}")),
-            (StatusCode::BAD_REQUEST, text.into())
+fn stats_in_every_form() {
+    let admin = admin();
+    let block = admin.stats.block::<kinds::Cluster>("c1", Writer::worker(0));
+    block.add(kinds::ClusterCounter::UpstreamRqTotal, 3);
+    let ask = |method, target| ask(&admin, method, target);
+    let (status, body) = ask(Method::GET, "/stats?usedonly&filter=%5Ecluster%5C.c1%5C.upstream_rq_total");
+    assert_eq!((status, body.as_str()), (StatusCode::OK, "cluster.c1.upstream_rq_total: 3\n"));
+    let (_, body) = ask(Method::GET, "/stats?usedonly&filter=upstream_rq_total$&format=json");
+    let json: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(json["stats"][0], json!({"name": "cluster.c1.upstream_rq_total", "value": 3}));
+    for target in
+        ["/stats/prometheus?filter=upstream_rq_total$", "/stats?format=prometheus&filter=upstream_rq_total$"]
+    {
+        assert!(
+            ask(Method::GET, target)
+                .1
+                .contains("envoy_cluster_upstream_rq_total{envoy_cluster_name=\"c1\"} 3\n")
         );
     }
-    assert!(ask(&admin(), Method::GET, "/stats?filter=(").1.starts_with("Invalid re2 regex"));
+    let (_, body) = ask(Method::GET, "/stats?format=html&usedonly&filter=upstream_rq_total$");
+    assert!(body.contains("<pre>\ncluster.c1.upstream_rq_total: 3\n</pre>"), "{body}");
+    let ready = "/stats?usedonly&filter=^(server\\.state|listener_manager\\.workers_started)";
+    assert_eq!(ask(Method::GET, ready).1, "server.state: 0\n");
+    assert_eq!(ask(Method::POST, "/reset_counters").1, "OK\n");
+    assert!(ask(Method::GET, "/stats?filter=upstream_rq_total$").1.contains("upstream_rq_total: 0\n"));
+    assert_eq!(ask(Method::GET, "/stats?type=xx"), (StatusCode::BAD_REQUEST, "invalid &type= param".into()));
+    assert_eq!(ask(Method::GET, "/stats?format=html&filter=(").0, StatusCode::BAD_REQUEST);
 }
