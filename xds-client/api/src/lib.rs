@@ -7,7 +7,7 @@
 //! ```text
 //! text --Document::parse--> nodes --decode--> Message --validate, unsupported--> problems with field paths
 //!                                                |  \--to_json--> config dump, secrets redacted
-//! wire bytes --Message::from_wire----------------+--to_prost--> typed message
+//! wire bytes --decode_wire-----------------------+--to_prost--> typed message
 //! ```
 //!
 //! The bootstrap loader and the xDS clients call this; nothing after them sees text or wire bytes.
@@ -15,6 +15,8 @@
 mod decode;
 mod document;
 mod error;
+#[cfg(test)]
+mod garbage_tests;
 mod message;
 mod path;
 mod schema;
@@ -25,7 +27,7 @@ mod validate;
 mod wire;
 
 pub use decode::{
-    Decoded, Policy, TypedStructs, UnknownFields, decode, decode_message, resolve_typed_structs,
+    Decoded, Policy, TypedStructs, UnknownFields, decode, decode_message, decode_wire, resolve_typed_structs,
 };
 pub use document::{Document, Format};
 pub use envoy_types::pb::{cel, envoy, google, io, opentelemetry, ratelimit, udpa, xds};

@@ -195,7 +195,7 @@ impl WireReader {
             let Some(field) = known else {
                 skip_field(wire, number, &mut bytes, DecodeContext::default())
                     .map_err(|error| wire_error(path, error))?;
-                let text = format!("{} has no field {number}; it is ignored", message_type.full_name());
+                let text = format!("{} has no field number {number}", message_type.full_name());
                 self.note(path, NoteKind::UnknownField, text);
                 continue;
             };

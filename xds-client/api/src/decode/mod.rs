@@ -8,6 +8,7 @@
 mod any;
 mod scalar;
 mod wellknown;
+mod wire_resource;
 
 use crate::document::{Document, Node};
 use crate::error::{FieldError, MAX_PROBLEMS, Note, NoteKind, nearest};
@@ -17,6 +18,7 @@ use crate::schema::{Descriptors, FieldType, Kind, MessageType};
 
 pub use any::resolve_typed_structs;
 pub(crate) use wellknown::{days_in_month, has_own_form};
+pub use wire_resource::decode_wire;
 
 /// What to do with fields and enum names that the API does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -123,6 +123,21 @@ fn typed_structs_become_the_message_they_stand_for() {
     let mut wired = Message::from_prost(&kept.value).unwrap().message;
     assert_eq!(resolve_typed_structs(&mut wired, UnknownFields::Reject), Ok(Vec::new()));
     assert_eq!(wired.to_prost::<Cluster>().unwrap(), decoded.value);
+
+    let bytes = prost::Message::encode_to_vec(&kept.value);
+    let read = decode_wire::<Cluster>(Descriptors::load(), &bytes, UnknownFields::Reject).unwrap();
+    assert_eq!(read.value, decoded.value);
+}
+
+#[test]
+fn unknown_fields_on_the_wire_follow_the_policy() {
+    // A name, and field 15000 as a varint.
+    let bytes = [0x0a, 1, b'a', 0xc0, 0xa9, 0x07, 1];
+    let read = decode_wire::<Cluster>(Descriptors::load(), &bytes, UnknownFields::Collect).unwrap();
+    assert_eq!((read.value.name.as_str(), read.notes[0].kind), ("a", NoteKind::UnknownField));
+    let errors = decode_wire::<Cluster>(Descriptors::load(), &bytes, UnknownFields::Reject).unwrap_err();
+    assert!(errors[0].reason.contains("15000"), "{errors:?}");
+    assert!(decode_wire::<Cluster>(Descriptors::load(), &[0x0a, 9], UnknownFields::Collect).is_err());
 }
 
 #[test]
