@@ -8,6 +8,7 @@ mod defaults;
 
 use std::sync::Arc;
 
+use memchr::memmem;
 use smallvec::SmallVec;
 
 use super::config::{Pattern, StatsConfig, StatsConfigError, TagValue};
@@ -32,6 +33,8 @@ pub(super) struct Extractor {
 
 struct Rule {
     tag: Arc<str>,
+    /// What a name must contain; see the default rules.
+    hint: &'static str,
     how: How,
 }
 
@@ -55,7 +58,11 @@ impl Extractor {
             }
         }
         for (name, value) in &config.cli_tags {
-            extractor.anywhere.push(Rule { tag: name.as_str().into(), how: How::Fixed(value.clone()) });
+            extractor.anywhere.push(Rule {
+                tag: name.as_str().into(),
+                hint: "",
+                how: How::Fixed(value.clone()),
+            });
         }
         for (index, rule) in config.tags.iter().enumerate() {
             extractor.add_configured(index, &rule.name, &rule.value)?;
@@ -68,13 +75,13 @@ impl Extractor {
             defaults::How::Tokens(pattern) => How::Tokens(pattern),
             defaults::How::Find(find) => How::Found(find),
         };
-        self.add(default.token.map(str::to_owned), Rule { tag: default.tag.into(), how });
+        self.add(default.token.map(str::to_owned), Rule { tag: default.tag.into(), hint: default.hint, how });
     }
 
     fn add_configured(&mut self, index: usize, name: &str, value: &TagValue) -> Result<(), StatsConfigError> {
         match value {
             TagValue::Fixed(value) => {
-                self.add(None, Rule { tag: name.into(), how: How::Fixed(value.clone()) });
+                self.add(None, Rule { tag: name.into(), hint: "", how: How::Fixed(value.clone()) });
             }
             TagValue::Regex(pattern) => {
                 let compiled = Pattern::new(pattern).map_err(|reason| StatsConfigError::Regex {
@@ -82,7 +89,10 @@ impl Extractor {
                     pattern: pattern.clone(),
                     reason,
                 })?;
-                self.add(first_token_of(pattern), Rule { tag: name.into(), how: How::Pattern(compiled) });
+                self.add(
+                    first_token_of(pattern),
+                    Rule { tag: name.into(), hint: "", how: How::Pattern(compiled) },
+                );
             }
             TagValue::Default => {
                 let mut known = defaults::ALL.iter().filter(|default| default.tag == name).peekable();
@@ -110,9 +120,16 @@ impl Extractor {
         let first = name.split('.').next().unwrap_or(name);
         let of_token =
             self.by_token.iter().find(|(token, _)| token == first).map(|(_, rules)| rules.as_slice());
+        let mut looked_for = ("", true);
         for rule in self.anywhere.iter().chain(of_token.unwrap_or_default()) {
             if let How::Fixed(value) = &rule.how {
                 push_once(&mut tags, rule, value.clone());
+                continue;
+            }
+            if looked_for.0 != rule.hint {
+                looked_for = (rule.hint, memmem::find(name.as_bytes(), rule.hint.as_bytes()).is_some());
+            }
+            if !looked_for.1 {
                 continue;
             }
             if let Some((cut, (start, end))) = rule.find(name)

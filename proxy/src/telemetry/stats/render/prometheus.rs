@@ -2,7 +2,7 @@
 //!
 //! Families are encoded one at a time, so that a scrape of thousands of clusters never holds all of them as messages.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use prometheus::TextEncoder;
 use prometheus::proto::{
@@ -53,11 +53,13 @@ fn print_families<T>(
     is: MetricType,
     mut fill: impl FnMut(&mut Metric, Sample<T>),
 ) {
-    let mut families: BTreeMap<String, Vec<Member<T>>> = BTreeMap::new();
+    let mut families: HashMap<String, Vec<Member<T>>> = HashMap::new();
     for sample in samples {
         let (family, labels) = identify(stats, &sample);
         families.entry(family).or_default().push((labels, sample));
     }
+    let mut families: Vec<_> = families.into_iter().collect();
+    families.sort_by(|one, other| one.0.cmp(&other.0));
     for (name, members) in families {
         let mut metrics = Vec::with_capacity(members.len());
         for (labels, sample) in members {

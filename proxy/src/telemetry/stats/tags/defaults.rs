@@ -3,11 +3,15 @@
 //! Most are token patterns: `*` stands for one token, `$` for the token that is the value, and a final `**` for one or
 //! more tokens. What no such pattern can say (a code inside a token, an address with dots) is a small function.
 
+use memchr::memmem;
+
 /// One default tag.
 pub(super) struct Default {
     pub(super) tag: &'static str,
     /// The first token of the names that it is tried on; `None` for any name.
     pub(super) token: Option<&'static str>,
+    /// What a name must contain for the rule to be worth trying. Equal ones stand together, to be looked for once.
+    pub(super) hint: &'static str,
     pub(super) how: How,
 }
 
@@ -20,17 +24,17 @@ pub(super) enum How {
 pub(super) type Find = fn(&str) -> Option<super::Cut>;
 
 const fn tokens(tag: &'static str, token: &'static str, pattern: &'static str) -> Default {
-    Default { tag, token: Some(token), how: How::Tokens(pattern) }
+    Default { tag, token: Some(token), hint: "", how: How::Tokens(pattern) }
 }
 
-const fn find(tag: &'static str, token: Option<&'static str>, find: Find) -> Default {
-    Default { tag, token, how: How::Find(find) }
+const fn find(tag: &'static str, token: Option<&'static str>, hint: &'static str, find: Find) -> Default {
+    Default { tag, token, hint, how: How::Find(find) }
 }
 
 /// All of them, in the order in which they are tried and printed.
 pub(super) const ALL: &[Default] = &[
-    find("envoy.response_code", None, response_code),
-    find("envoy.response_code_class", None, response_code_class),
+    find("envoy.response_code", None, "_rq_", response_code),
+    find("envoy.response_code_class", None, "_rq_", response_code_class),
     tokens("envoy.mongo_callsite", "mongo", "mongo.*.collection.*.callsite.$.query.**"),
     tokens("envoy.mongo_collection", "mongo", "mongo.*.collection.$.query.**"),
     tokens("envoy.mongo_cmd", "mongo", "mongo.*.cmd.$.**"),
@@ -38,16 +42,16 @@ pub(super) const ALL: &[Default] = &[
     tokens("envoy.http_user_agent", "http", "http.*.user_agent.$.**"),
     tokens("envoy.virtual_cluster", "vhost", "vhost.*.vcluster.$.**"),
     tokens("envoy.fault_downstream_cluster", "http", "http.*.fault.$.**"),
-    find("envoy.ssl_cipher", Some("listener"), |name| last_of(name, ".ssl.ciphers.")),
-    find("envoy.ssl_curve", Some("listener"), |name| last_of(name, ".ssl.curves.")),
-    find("envoy.ssl_sigalg", Some("listener"), |name| last_of(name, ".ssl.sigalgs.")),
-    find("envoy.ssl_version", Some("listener"), |name| last_of(name, ".ssl.versions.")),
-    find("envoy.tls_certificate", Some("listener"), |name| token_after(name, ".ssl.certificate.")),
-    find("cipher_suite", Some("cluster"), |name| last_of(name, ".ssl.ciphers.")),
-    find("envoy.ssl_curve", Some("cluster"), |name| last_of(name, ".ssl.curves.")),
-    find("envoy.ssl_sigalg", Some("cluster"), |name| last_of(name, ".ssl.sigalgs.")),
-    find("envoy.ssl_version", Some("cluster"), |name| last_of(name, ".ssl.versions.")),
-    find("envoy.tls_certificate", Some("cluster"), |name| token_after(name, ".ssl.certificate.")),
+    find("envoy.ssl_cipher", Some("listener"), ".ssl.", |name| last_of(name, ".ssl.ciphers.")),
+    find("envoy.ssl_curve", Some("listener"), ".ssl.", |name| last_of(name, ".ssl.curves.")),
+    find("envoy.ssl_sigalg", Some("listener"), ".ssl.", |name| last_of(name, ".ssl.sigalgs.")),
+    find("envoy.ssl_version", Some("listener"), ".ssl.", |name| last_of(name, ".ssl.versions.")),
+    find("envoy.tls_certificate", Some("listener"), ".ssl.", |name| token_after(name, ".ssl.certificate.")),
+    find("cipher_suite", Some("cluster"), ".ssl.", |name| last_of(name, ".ssl.ciphers.")),
+    find("envoy.ssl_curve", Some("cluster"), ".ssl.", |name| last_of(name, ".ssl.curves.")),
+    find("envoy.ssl_sigalg", Some("cluster"), ".ssl.", |name| last_of(name, ".ssl.sigalgs.")),
+    find("envoy.ssl_version", Some("cluster"), ".ssl.", |name| last_of(name, ".ssl.versions.")),
+    find("envoy.tls_certificate", Some("cluster"), ".ssl.", |name| token_after(name, ".ssl.certificate.")),
     tokens("envoy.grpc_bridge_service", "cluster", "cluster.*.grpc.$.**"),
     tokens("envoy.tcp_prefix", "tcp", "tcp.$.**"),
     tokens("envoy.udp_prefix", "udp", "udp.$.**"),
@@ -58,18 +62,18 @@ pub(super) const ALL: &[Default] = &[
     tokens("envoy.rbac_policy_name", "http", "http.*.rbac.*.policy.$.**"),
     tokens("envoy.rbac_http_prefix", "http", "http.*.rbac.$.**"),
     tokens("envoy.cluster_name", "cluster", "cluster.$.**"),
-    find("envoy.http_conn_manager_prefix", Some("listener"), |name| token_after(name, ".http.")),
+    find("envoy.http_conn_manager_prefix", Some("listener"), ".http.", |name| token_after(name, ".http.")),
     tokens("envoy.http_conn_manager_prefix", "http", "http.$.**"),
-    find("envoy.listener_address", Some("listener"), listener_address),
+    find("envoy.listener_address", Some("listener"), "", listener_address),
     tokens("envoy.virtual_host", "vhost", "vhost.$.**"),
     tokens("envoy.mongo_prefix", "mongo", "mongo.$.**"),
-    find("envoy.rds_route_config", Some("http"), |name| token_after(name, ".rds.")),
-    find("envoy.scoped_rds_config", Some("http"), |name| token_after(name, ".scoped_rds.")),
+    find("envoy.rds_route_config", Some("http"), ".rds.", |name| token_after(name, ".rds.")),
+    find("envoy.scoped_rds_config", Some("http"), ".scoped_rds.", |name| token_after(name, ".scoped_rds.")),
     tokens("envoy.route", "vhost", "vhost.*.route.$.**"),
-    find("envoy.worker_id", None, worker_id),
+    find("envoy.worker_id", None, ".worker_", worker_id),
     tokens("envoy.thrift_prefix", "thrift", "thrift.$.**"),
     tokens("envoy.redis_prefix", "redis", "redis.$.**"),
-    find("envoy.local_http_ratelimit_prefix", None, local_rate_limit),
+    find("envoy.local_http_ratelimit_prefix", None, ".http_local_rate_limit.", local_rate_limit),
     tokens("envoy.local_network_ratelimit_prefix", "local_rate_limit", "local_rate_limit.$.**"),
     tokens(
         "envoy.local_listener_ratelimit_prefix",
@@ -78,7 +82,7 @@ pub(super) const ALL: &[Default] = &[
     ),
     tokens("envoy.dns_filter_prefix", "dns_filter", "dns_filter.$.**"),
     tokens("envoy.connection_limit_prefix", "connection_limit", "connection_limit.$.**"),
-    find("envoy.rbac_prefix", None, network_rbac),
+    find("envoy.rbac_prefix", None, ".rbac.", network_rbac),
     tokens("envoy.google_grpc_client_prefix", "grpc", "grpc.$.**"),
 ];
 
@@ -126,14 +130,14 @@ fn response_code_class(name: &str) -> Option<super::Cut> {
 
 /// The one token behind a marker, cut with its dot. There must be more behind it.
 fn token_after(name: &str, marker: &str) -> Option<super::Cut> {
-    let start = name.find(marker)? + marker.len();
+    let start = memmem::find(name.as_bytes(), marker.as_bytes())? + marker.len();
     let end = start + name.get(start..)?.find('.')?;
     Some(((start, end + 1), (start, end)))
 }
 
 /// All that follows a marker, cut with the dot before it.
 fn last_of(name: &str, marker: &str) -> Option<super::Cut> {
-    let start = name.find(marker)? + marker.len();
+    let start = memmem::find(name.as_bytes(), marker.as_bytes())? + marker.len();
     (start < name.len()).then_some(((start - 1, name.len()), (start, name.len())))
 }
 
@@ -151,7 +155,7 @@ fn listener_address(name: &str) -> Option<super::Cut> {
 /// `….worker(_<n>).…`
 fn worker_id(name: &str) -> Option<super::Cut> {
     let marker = ".worker_";
-    let start = name.find(marker)? + marker.len();
+    let start = memmem::find(name.as_bytes(), marker.as_bytes())? + marker.len();
     let digits = name.get(start..)?.find(|c: char| !c.is_ascii_digit())?;
     let follows = name.get(start + digits..)?.starts_with('.');
     (digits > 0 && follows).then_some(((start - 1, start + digits), (start, start + digits)))
@@ -159,7 +163,7 @@ fn worker_id(name: &str) -> Option<super::Cut> {
 
 /// `(<prefix>.)http_local_rate_limit.…`
 fn local_rate_limit(name: &str) -> Option<super::Cut> {
-    let end = name.find(".http_local_rate_limit.")?;
+    let end = memmem::find(name.as_bytes(), b".http_local_rate_limit.")?;
     Some(((0, end + 1), (0, end)))
 }
 
