@@ -20,6 +20,7 @@ pub mod backend;
 pub mod binaries;
 pub mod cli;
 pub mod config;
+pub mod interrupt;
 pub mod load;
 pub mod memory;
 pub mod process;

@@ -3,20 +3,24 @@
 use crate::affinity::{Cores, pin};
 use crate::binaries::ProxyKind;
 use crate::config::{self, Job, Setup};
-use crate::procfs;
+use crate::{interrupt, procfs};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How long a proxy may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a proxy may take to end by itself; draining is not waited for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Where ports to listen on come from; the kernel's own range begins at 32768 by default.
+const PORTS: Range<u16> = 20_000..32_000;
 /// How often a condition is looked at again.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -63,6 +67,7 @@ impl Proxy {
         let child = command.spawn();
         pin(&cores.load)?;
         let child = child.with_context(|| format!("starting {}", binary.display()))?;
+        interrupt::started(child.id());
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, setup.listen));
         let mut proxy = Self { child, log, address, started_in: Duration::ZERO };
         proxy.wait_until_serving(setup.job, started)?;
@@ -108,6 +113,7 @@ impl Proxy {
 impl Drop for Proxy {
     /// Asks first, so that a master takes its workers along; what is left then is killed.
     fn drop(&mut self) {
+        interrupt::ended(self.child.id());
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
@@ -119,17 +125,32 @@ impl Drop for Proxy {
             }
             std::thread::sleep(POLL);
         }
-        for pid in procfs::tree(self.child.id()).into_iter().rev() {
-            signal(pid, Signal::KILL);
-        }
+        kill_tree(self.child.id());
         // Fails only when it has been waited for already.
         let _ = self.child.wait();
     }
 }
 
-/// A port that was free a moment ago.
+/// Kills a process and its descendants, the descendants first.
+pub fn kill_tree(pid: u32) {
+    for pid in procfs::tree(pid).into_iter().rev() {
+        signal(pid, Signal::KILL);
+    }
+}
+
+/// A port that was free a moment ago, from below the range the kernel takes local ports from: nobody's outgoing
+/// connection can take it in between, and probing it before the proxy listens cannot connect to itself.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() as u16 % 8_000;
+    for _ in 0..PORTS.len() {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Relaxed)) % PORTS.len() as u16;
+        let port = PORTS.start + offset;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port in {PORTS:?}")
 }
 
 /// Sends one small request on a connection and reads the whole answer; an error unless it is 200.

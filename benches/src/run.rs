@@ -8,6 +8,7 @@ use crate::backend::Backend;
 use crate::binaries::ProxyKind;
 use crate::cli::Cli;
 use crate::config::{Job, Setup};
+use crate::interrupt;
 use crate::load::{self, Amount};
 use crate::memory;
 use crate::process::{Absent, Proxy, free_port};
@@ -47,6 +48,7 @@ pub fn compare(cli: &Cli) -> Result<ExitCode> {
     pin(&cores.load)?;
     let files = raise_file_limit()?;
     let scratch = tempfile::Builder::new().prefix("sampan-compare-").tempdir()?;
+    interrupt::watch(scratch.path().to_owned())?;
     let bench = Bench { cli, cores, backend: Backend::start()?, scratch: scratch.path(), files };
 
     let driven = scenarios.into_iter().map(|scenario| bench.scenario(scenario)).collect();
