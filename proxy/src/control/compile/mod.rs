@@ -1,8 +1,31 @@
 //! Proto -> domain. The only place (with the filters' `config.rs`) that knows proto types.
 //!
-//! A compile function takes a proto value and a [`Scope`], and returns the domain value, or `None` after it has told
-//! the scope what is wrong. It goes on after an error where it can, so that one run reports all of them.
+//! A compile function takes a proto value, a [`Scope`] and, where it needs more than the value, the [`Context`], and
+//! returns the domain value, or `None` after it has told the scope what is wrong. It goes on after an error where it can,
+//! so that one run reports all of them. Each module says in its `SUPPORT` rows which fields it reads.
 
+pub mod cluster;
+pub mod endpoints;
+pub mod extension;
 pub mod scope;
+pub mod value;
 
 pub use scope::{Reject, Scope};
+
+use std::sync::Arc;
+
+use crate::runtime::Runtime;
+use crate::snapshot::SlotNames;
+
+/// What compiling needs to know besides the resource itself.
+#[derive(Clone)]
+pub struct Context {
+    /// Where cluster names become slots.
+    pub slots: Arc<SlotNames>,
+    /// The runtime layers.
+    pub runtime: Arc<Runtime>,
+    /// `node.cluster`, or `--service-cluster`.
+    pub service_cluster: Arc<str>,
+    /// `node.id`, or `--service-node`.
+    pub service_node: Arc<str>,
+}
