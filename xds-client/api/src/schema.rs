@@ -397,3 +397,7 @@ fn u32_at(table: &[u8], at: usize) -> u32 {
 fn u16_at(table: &[u8], at: usize) -> u16 {
     table.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u16::from_le_bytes(*bytes))
 }
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;

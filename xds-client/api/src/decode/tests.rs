@@ -151,6 +151,21 @@ fn structs_take_any_json_and_yaml_floats_stay_text() {
 }
 
 #[test]
+fn a_parsed_json_value_is_a_document() {
+    let value =
+        serde_json::json!({"name": "a", "connectTimeout": "2s", "per_connection_buffer_limit_bytes": 7});
+    let cluster = decode::<Cluster>(Descriptors::load(), &Document::from_json(value), UnknownFields::Reject)
+        .unwrap()
+        .value;
+    assert_eq!(
+        (cluster.name.as_str(), cluster.connect_timeout.map(|timeout| timeout.seconds)),
+        ("a", Some(2))
+    );
+    let scalar = Document::from_json(serde_json::json!(5));
+    assert!(decode::<Cluster>(Descriptors::load(), &scalar, UnknownFields::Reject).is_err());
+}
+
+#[test]
 fn documents_merge_as_messages() {
     let base = "node: {id: a, cluster: c}\nstatic_resources: {clusters: [{name: x}]}";
     let over = r#"{"node":{"id":"b"},"static_resources":{"clusters":[{"name":"y"}]}}"#;

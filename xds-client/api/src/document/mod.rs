@@ -58,6 +58,11 @@ impl Document {
         }
     }
 
+    /// A JSON value that some other reader has parsed. What is nested too deeply becomes null.
+    pub fn from_json(value: serde_json::Value) -> Self {
+        Self { parts: vec![Node::from_json(value, 0)] }
+    }
+
     /// Lays `other` over this document, with the meaning of Envoy's `--config-yaml`: messages are merged, lists
     /// appended, scalars replaced.
     pub fn merge(mut self, other: Self) -> Self {
@@ -91,6 +96,27 @@ impl Node {
             Self::String(value) => format!("{:?}", crate::error::shorten(value)),
             Self::List(items) => format!("a list of {}", items.len()),
             Self::Map(_) => "a map".to_owned(),
+        }
+    }
+
+    fn from_json(value: serde_json::Value, depth: usize) -> Self {
+        use serde_json::Value;
+        match value {
+            _ if depth > MAX_DEPTH => Self::Null,
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(value),
+            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(value), _) => Self::Int(value),
+                (None, Some(value)) => Self::Uint(value),
+                (None, None) => number.as_f64().map_or(Self::Null, Self::Float),
+            },
+            Value::String(text) => Self::String(text),
+            Value::Array(items) => {
+                Self::List(items.into_iter().map(|item| Self::from_json(item, depth + 1)).collect())
+            }
+            Value::Object(entries) => Self::Map(
+                entries.into_iter().map(|(key, value)| (key, Self::from_json(value, depth + 1))).collect(),
+            ),
         }
     }
 

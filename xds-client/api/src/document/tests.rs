@@ -127,7 +127,7 @@ fn aliases_cannot_explode() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
-        bomb += &format!("a{level}: &a{level} [{aliases}]\n");
+        bomb = format!("{bomb}a{level}: &a{level} [{aliases}]\n");
     }
     assert_eq!(yaml(&bomb).unwrap_err().reason, "aliases expand to too many values");
 }

@@ -101,6 +101,13 @@ impl Validator {
 
     fn single(&mut self, field: FieldType, value: &Value, rules: &Rules, path: &Path<'_>) {
         let Value::Message(message) = value else { return self.scalar(field, value, rules, path) };
+        // Not an annotation: Envoy refuses a negative duration wherever it reads one.
+        if message.message_type().full_name() == "google.protobuf.Duration"
+            && matches!(rules.check, Check::None)
+            && rules::nanoseconds(message) < 0
+        {
+            self.fail(path, &shown(value), "expected a positive duration");
+        }
         match &rules.check {
             Check::None => {}
             Check::Duration(range) => {

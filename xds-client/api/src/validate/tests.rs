@@ -69,6 +69,15 @@ typed_extension_protocol_options:
 }
 
 #[test]
+fn durations_are_never_negative() {
+    assert_eq!(violations(CLUSTER, "{name: a, cleanup_interval: 1s}"), Vec::<String>::new());
+    assert_eq!(
+        violations("envoy.config.core.v3.HttpProtocolOptions", "{idle_timeout: -1.5s}"),
+        ["idle_timeout: expected a positive duration, got -1.500s"]
+    );
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let shown =
         violations("envoy.config.core.v3.GrpcService.GoogleGrpc", "{target_uri: '', stat_prefix: ''}");
