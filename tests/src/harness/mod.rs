@@ -6,8 +6,10 @@ pub mod access_log;
 pub mod binaries;
 pub mod bootstrap;
 pub mod client;
+pub mod invoke;
 pub mod observe;
 pub mod process;
+pub mod solo;
 pub mod upstream;
 pub mod wire;
 

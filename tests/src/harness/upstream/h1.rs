@@ -184,6 +184,7 @@ impl Conversation {
                 Step::ReceiveAll => self.receive_all(),
                 Step::Echo => self.echo(),
                 Step::Fin => self.wire.stream.shutdown(Shutdown::Write).is_ok(),
+                Step::Wait(gate) => gate.wait(),
                 Step::Reset => self.reset(),
                 Step::Close => {
                     self.wire.stream.shutdown(Shutdown::Both).ok();

@@ -8,11 +8,12 @@ pub mod h1;
 pub mod h2;
 pub mod refused;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::poll;
 use super::wire::Message;
+use super::{PATIENCE, poll};
 
 /// What an upstream does, one thing after the other.
 #[derive(Clone, Debug)]
@@ -33,6 +34,23 @@ pub enum Step {
     Close,
     /// Say nothing until the peer goes away.
     Hang,
+    /// Wait until the test opens the gate.
+    Wait(Gate),
+}
+
+/// Holds an upstream back until the test opens it.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// Lets through whoever waits, now and later.
+    pub fn open(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn wait(&self) -> bool {
+        poll(PATIENCE, || self.0.load(Ordering::Acquire).then_some(())).is_some()
+    }
 }
 
 /// A script and when it starts.
