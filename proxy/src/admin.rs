@@ -25,6 +25,7 @@ mod support;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod view;
 mod vitals;
 
 pub use exchange::{Reply, Request};

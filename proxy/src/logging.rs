@@ -27,6 +27,7 @@ pub use format::{DEFAULT_FORMAT, Format, FormatError, json_pattern};
 pub use level::Level;
 pub use sink::Sink;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::sync::Arc;
 
 use subscriber::{LogSubscriber, Shared};
@@ -70,7 +71,12 @@ impl Logging {
         tracing::subscriber::set_global_default(self.subscriber()).map_err(|_| LoggingError::Twice)?;
         let log = self.clone();
         std::panic::set_hook(Box::new(move |panic| {
-            tracing::error!(target: target::MAIN, critical = true, "panic: {panic}");
+            let trace = Backtrace::capture();
+            if trace.status() == BacktraceStatus::Captured {
+                tracing::error!(target: target::MAIN, critical = true, "{panic}\n{trace}");
+            } else {
+                tracing::error!(target: target::MAIN, critical = true, "{panic}");
+            }
             log.flush();
         }));
         Ok(())

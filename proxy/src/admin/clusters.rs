@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use http::StatusCode;
 use regex::Regex;
+use sampan_model::cluster::HealthFlag;
 use serde_json::{Map, Value, json};
 
 use super::status::{ClusterStatus, HostStats, HostStatus, Limits};
@@ -93,7 +94,21 @@ fn health_flags(host: &HostStatus) -> String {
     if host.flags.is_empty() {
         return "healthy".to_owned();
     }
-    host.flags.iter().flat_map(|flag| ["/", flag.names().0]).collect()
+    HealthFlag::NAMES.iter().filter(|(flag, _)| host.flags.contains(flag)).map(|(_, name)| *name).collect()
+}
+
+/// The field of `HostHealthStatus`; what EDS says is told by `eds_health_status` instead.
+fn health_field(flag: HealthFlag) -> Option<&'static str> {
+    match flag {
+        HealthFlag::FailedActiveHc => Some("failed_active_health_check"),
+        HealthFlag::FailedOutlierCheck => Some("failed_outlier_check"),
+        HealthFlag::DegradedActiveHc => Some("failed_active_degraded_check"),
+        HealthFlag::PendingDynamicRemoval => Some("pending_dynamic_removal"),
+        HealthFlag::PendingActiveHc => Some("pending_active_hc"),
+        HealthFlag::ExcludedViaImmediateHcFail => Some("excluded_via_immediate_hc_fail"),
+        HealthFlag::ActiveHcTimeout => Some("active_hc_timeout"),
+        HealthFlag::FailedEdsHealth | HealthFlag::DegradedEdsHealth | HealthFlag::EdsStatusDraining => None,
+    }
 }
 
 fn by_name(s: &HostStats) -> [(&'static str, u64); 9] {
@@ -179,7 +194,7 @@ fn host_json(h: &HostStatus) -> Value {
 
 fn health_json(h: &HostStatus) -> Value {
     let mut out = Map::new();
-    for field in h.flags.iter().filter_map(|flag| flag.names().1) {
+    for field in h.flags.iter().filter_map(|flag| health_field(*flag)) {
         out.insert(field.to_owned(), true.into());
     }
     out.insert("eds_health_status".to_owned(), h.eds_health.into());

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use sampan_model::cluster::HealthFlag;
 use serde_json::{Value, json};
 
 /// An address, as `core.v3.Address` has it.
@@ -162,40 +163,4 @@ pub struct HostStats {
     pub rq_success: u64,
     pub rq_timeout: u64,
     pub rq_total: u64,
-}
-
-/// A reason why a host is not healthy, in the order in which `/clusters` prints them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // the names are Envoy's
-pub enum HealthFlag {
-    FailedActiveHc,
-    FailedOutlierCheck,
-    FailedEdsHealth,
-    DegradedActiveHc,
-    DegradedEdsHealth,
-    PendingDynamicRemoval,
-    PendingActiveHc,
-    ExcludedViaImmediateHcFail,
-    ActiveHcTimeout,
-    EdsStatusDraining,
-}
-
-impl HealthFlag {
-    /// The name in the text form, and the field of `HostHealthStatus` if there is one.
-    pub fn names(self) -> (&'static str, Option<&'static str>) {
-        match self {
-            Self::FailedActiveHc => ("failed_active_hc", Some("failed_active_health_check")),
-            Self::FailedOutlierCheck => ("failed_outlier_check", Some("failed_outlier_check")),
-            Self::FailedEdsHealth => ("failed_eds_health", None),
-            Self::DegradedActiveHc => ("degraded_active_hc", Some("failed_active_degraded_check")),
-            Self::DegradedEdsHealth => ("degraded_eds_health", None),
-            Self::PendingDynamicRemoval => ("pending_dynamic_removal", Some("pending_dynamic_removal")),
-            Self::PendingActiveHc => ("pending_active_hc", Some("pending_active_hc")),
-            Self::ExcludedViaImmediateHcFail => {
-                ("excluded_via_immediate_hc_fail", Some("excluded_via_immediate_hc_fail"))
-            }
-            Self::ActiveHcTimeout => ("active_hc_timeout", Some("active_hc_timeout")),
-            Self::EdsStatusDraining => ("eds_status_draining", None),
-        }
-    }
 }

@@ -12,6 +12,7 @@ use crate::cli::{self, Invocation};
 use crate::logging::{Format, Level, Sink};
 use crate::process::{AfterDrain, DrainScope, Exit, Stage};
 use crate::telemetry::stats::{Stats, StatsConfig, Writer, kinds};
+use sampan_model::cluster::HealthFlag;
 
 struct Fixture;
 
