@@ -4,9 +4,12 @@
 //! returns the domain value, or `None` after it has told the scope what is wrong. It goes on after an error where it can,
 //! so that one run reports all of them. Each module says in its `SUPPORT` rows which fields it reads.
 
+pub mod access_log;
 pub mod cluster;
 pub mod endpoints;
 pub mod extension;
+pub mod format;
+pub mod matcher;
 pub mod scope;
 pub mod value;
 

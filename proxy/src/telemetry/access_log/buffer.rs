@@ -45,13 +45,11 @@ impl WorkerLogs {
     /// Appends what `render` writes, as one line, for `file`.
     pub fn append(&self, file: &LogFile, render: impl FnOnce(&mut Vec<u8>)) {
         let mut all = self.pending.borrow_mut();
-        let at = match all.iter().position(|pending| pending.file.is_same(file)) {
-            Some(at) => at,
-            None => {
-                all.push(Pending { file: file.clone(), bytes: Vec::new(), lines: 0, last: 4096 });
-                all.len() - 1
-            }
-        };
+        let known = all.iter().position(|pending| pending.file.is_same(file));
+        let at = known.unwrap_or(all.len());
+        if known.is_none() {
+            all.push(Pending { file: file.clone(), bytes: Vec::new(), lines: 0, last: 4096 });
+        }
         let Some(pending) = all.get_mut(at) else { return };
         if pending.bytes.is_empty() {
             pending.bytes.reserve(pending.last);

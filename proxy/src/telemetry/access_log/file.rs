@@ -135,23 +135,11 @@ impl LogFiles {
             reopen: AtomicBool::new(false),
             counts: Arc::clone(&self.counts),
         });
-        let sender = if self.dry { None } else { Some(self.start(&target, &state)?) };
+        let sender = if self.dry { None } else { Some(start(&target, &state)?) };
         let shared = Arc::new(Shared { sender, state });
         files.retain(|_, file| file.strong_count() > 0);
         files.insert(target, Arc::downgrade(&shared));
         Ok(LogFile(shared))
-    }
-
-    fn start(&self, target: &LogTarget, state: &Arc<FileState>) -> Result<SyncSender<Message>, OpenError> {
-        let failed = |source| OpenError { target: target.clone(), source };
-        let output = Output::open(target).map_err(failed)?;
-        let (sender, receiver) = mpsc::sync_channel(MAX_BATCHES);
-        let writer = Writer { target: target.clone(), output, state: Arc::clone(state) };
-        std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || writer.run(&receiver))
-            .map_err(failed)?;
-        Ok(sender)
     }
 
     /// Makes every writer open its path anew before it writes again (SIGHUP, `/reopen_logs`).
@@ -297,4 +285,17 @@ impl fmt::Display for LogTarget {
             LogTarget::Stderr => "/dev/stderr",
         })
     }
+}
+
+/// Opens a target and starts its thread.
+fn start(target: &LogTarget, state: &Arc<FileState>) -> Result<SyncSender<Message>, OpenError> {
+    let failed = |source| OpenError { target: target.clone(), source };
+    let output = Output::open(target).map_err(failed)?;
+    let (sender, receiver) = mpsc::sync_channel(MAX_BATCHES);
+    let writer = Writer { target: target.clone(), output, state: Arc::clone(state) };
+    std::thread::Builder::new()
+        .name("access-log".into())
+        .spawn(move || writer.run(&receiver))
+        .map_err(failed)?;
+    Ok(sender)
 }

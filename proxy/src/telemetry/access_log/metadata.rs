@@ -31,7 +31,7 @@ pub enum ValueMatch {
     String(StringMatch),
     /// `bool_match`
     Bool(bool),
-    /// `present_match`
+    /// `present_match`: what is not wanted to be there is never matched.
     Present(bool),
     /// `list_match.one_of`
     OneOf(Box<ValueMatch>),
@@ -58,7 +58,7 @@ impl ValueMatch {
             (ValueMatch::Range(start, end), MetadataValue::Number(number)) => (start..end).contains(&number),
             (ValueMatch::String(matcher), MetadataValue::String(text)) => matcher.is_match(text.as_bytes()),
             (ValueMatch::Bool(wanted), MetadataValue::Bool(truth)) => wanted == truth,
-            (ValueMatch::Present(wanted), value) => *wanted != matches!(value, MetadataValue::Null),
+            (ValueMatch::Present(wanted), _) => *wanted,
             (ValueMatch::OneOf(matcher), MetadataValue::List(items)) => {
                 items.iter().any(|item| matcher.is_match(item))
             }

@@ -118,7 +118,9 @@ fn lines_of_all_logs_and_workers_meet_in_one_file() {
     let stream = Stream::new();
     for _ in 0..2 {
         let worker = WorkerLogs::new(&files);
-        logs.iter().for_each(|log| log.record(&stream.event(), &worker));
+        for log in &logs {
+            log.record(&stream.event(), &worker);
+        }
         assert_eq!(std::fs::metadata(&path).unwrap().len() % 15, 0, "lines leave the worker together");
     }
     assert!(files.drain(LIMIT));
