@@ -40,7 +40,10 @@ impl Solo {
             .http(
                 "http",
                 "",
-                "- {match: {prefix: /refused}, route: {cluster: refused}}\n- {match: {prefix: /}, route: {cluster: a}}",
+                "- {match: {prefix: /refused}, route: {cluster: refused}}\n\
+                 - {match: {prefix: /direct}, direct_response: {status: 418}}\n\
+                 - {match: {prefix: /by-header}, route: {cluster_header: x-cluster}}\n\
+                 - {match: {prefix: /, headers: [{name: x-nothing, present_match: false}]}, route: {cluster: a}}",
             )
             .tcp("tcp", "cluster: tcp");
         let ports = [("a", upstream.port), ("tcp", tcp.port), ("refused", refused.port)];
