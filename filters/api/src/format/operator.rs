@@ -50,6 +50,7 @@ pub(crate) enum Operator {
     Fixed(Box<[u8]>),
     Number(NumberOf),
     Text(TextOf),
+    LocalReplyBody,
     StartTime(TimeFormat),
     EmitTime(TimeFormat),
     Elapsed {
@@ -81,6 +82,7 @@ impl Operator {
             Operator::Fixed(text) => header::write(Some(text), out),
             Operator::Number(number) => write_number(number(context), out),
             Operator::Text(text) => text(context, out),
+            Operator::LocalReplyBody => header::write(Some(context.local_reply_body), out),
             Operator::StartTime(format) => {
                 format.write(context.info.start_time, out);
                 true
@@ -152,18 +154,17 @@ impl Operator {
         )
     }
 
-    /// Whether a peer chose the value.
+    /// Whether a peer may have had a hand in the value. A local reply's body is the proxy's own, line ends included.
     fn is_foreign(&self) -> bool {
-        matches!(
-            self,
-            Operator::Header { .. }
-                | Operator::Path(_)
-                | Operator::QueryParam(_)
-                | Operator::QueryParams { .. }
-                | Operator::ServerName(_)
-                | Operator::Metadata(_)
-                | Operator::FilterState(_)
-        )
+        !self.is_number()
+            && !matches!(
+                self,
+                Operator::Fixed(_)
+                    | Operator::LocalReplyBody
+                    | Operator::StartTime(_)
+                    | Operator::EmitTime(_)
+                    | Operator::Address(..)
+            )
     }
 }
 

@@ -125,10 +125,7 @@ static TABLE: &[Row] = &[
     with("GRPC_STATUS", Argument, arguments::grpc_status),
     number("GRPC_STATUS_NUMBER", |c| super::grpc_status(c).map(u64::from)),
     text("CONNECTION_TERMINATION_DETAILS", |c, out| facts::put_full(&c.info.termination_details, out)),
-    text("LOCAL_REPLY_BODY", |c, out| {
-        out.extend_from_slice(c.local_reply_body);
-        true
-    }),
+    with("LOCAL_REPLY_BODY", Nothing, |_| Ok(Operator::LocalReplyBody)),
     // Bytes
     number("BYTES_RECEIVED", |c| Some(c.info.bytes.received)),
     number("BYTES_SENT", |c| Some(c.info.bytes.sent)),

@@ -260,6 +260,7 @@ fn metadata_state_and_names() {
     connection.requested_server_name = Some("sni".into());
     connection.tls = Some(Arc::new(TlsInfo {
         version: "TLSv1.3",
+        peer_subject: "CN=a\nb".into(),
         peer_uri_sans: vec!["a".into(), "b".into()],
         ..TlsInfo::default()
     }));
@@ -268,6 +269,12 @@ fn metadata_state_and_names() {
         "%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_PEER_URI_SAN% %REQUESTED_SERVER_NAME(HOST_FIRST)% %REQUESTED_SERVER_NAME%",
         "TLSv1.3 a,b h.example:80 sni",
     )]);
+    fixture.check(&[("%DOWNSTREAM_PEER_SUBJECT%", "CN=a\\x0ab")]);
+    let body = FormatContext { local_reply_body: b"two\nlines", ..fixture.context() };
+    let mut out = Vec::new();
+    Template::parse("%LOCAL_REPLY_BODY%").unwrap().render(&body, &mut out);
+    assert_eq!(out, b"two\nlines");
+    fixture.check(&[("%REQUESTED_SERVER_NAME%", "sni")]);
 }
 
 fn tree() -> MetadataValue {
