@@ -3,7 +3,7 @@
 use super::escape;
 use crate::info::MetadataValue;
 
-/// Appends `value` as JSON.
+/// Appends `value` as JSON, keys sorted as Envoy has them.
 pub(crate) fn value(value: &MetadataValue, out: &mut Vec<u8>) {
     match value {
         MetadataValue::Null => out.extend_from_slice(b"null"),
@@ -23,7 +23,9 @@ pub(crate) fn value(value: &MetadataValue, out: &mut Vec<u8>) {
         }
         MetadataValue::Struct(fields) => {
             out.push(b'{');
-            for (i, (key, field)) in fields.iter().enumerate() {
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            for (i, (key, field)) in sorted.into_iter().enumerate() {
                 if i > 0 {
                     out.push(b',');
                 }

@@ -97,8 +97,8 @@ impl Template {
         match operator.metadata(context) {
             Some(MetadataValue::String(_)) | None => {}
             Some(MetadataValue::Null) => return Single::Absent,
-            Some(value) if length.is_none() => return Single::Value(value),
-            Some(_) => {}
+            // A length is for text; as in Envoy, it leaves other values whole.
+            Some(value) => return Single::Value(value),
         }
         if !operator.write(context, out) {
             return Single::Absent;

@@ -245,10 +245,14 @@ fn metadata_state_and_names() {
     }
     let mut fixture = Fixture::new();
     fixture.info.metadata.set("ns", "s", string("text"));
-    fixture.info.metadata.set("ns", "o", object(vec![("n", MetadataValue::Number(1.0))]));
+    let inner = object(vec![("z", MetadataValue::Number(1.0)), ("a", MetadataValue::Null)]);
+    fixture.info.metadata.set("ns", "o", inner);
     fixture.info.filter_state.set("key", Rc::new(Word));
     fixture.check(&[
-        ("%DYNAMIC_METADATA(ns:s)% %DYNAMIC_METADATA(ns:o)% %DYNAMIC_METADATA(ns:o:n)%", "text {\"n\":1} 1"),
+        (
+            "%DYNAMIC_METADATA(ns:s)% %DYNAMIC_METADATA(ns:o)% %DYNAMIC_METADATA(ns:o:z)%",
+            "text {\"a\":null,\"z\":1} 1",
+        ),
         ("%DYNAMIC_METADATA(ns:no)% %METADATA(DYNAMIC:ns:s):2% %FILTER_STATE(key:PLAIN)%", "- te word\\x0a"),
         ("%ROUTE_NAME% %LISTENER_NAME% %FILTER_CHAIN_NAME% %CONNECTION_ID%", "rt lis fc 7"),
         ("%REQUESTED_SERVER_NAME% %REQUESTED_SERVER_NAME(SNI_FIRST)%", "- h.example:80"),
@@ -299,7 +303,7 @@ fn tree() -> MetadataValue {
         ("q", string("%REQ(x-q)%")),
         ("port", string("%DOWNSTREAM_LOCAL_PORT%")),
         ("two", string("%REQ(nope)%%PROTOCOL%")),
-        ("md", string("%DYNAMIC_METADATA(ns)%")),
+        ("md", string("%DYNAMIC_METADATA(ns):3%")),
         ("xn", string("%REQ(x-num)%")),
     ])
 }

@@ -259,7 +259,6 @@ fn metadata(proto: &proto::MetadataFilter, at: &Scope<'_>) -> Option<Filter> {
             namespace: "".into(),
             path: Vec::new(),
             value: ValueMatch::Null,
-            invert: false,
             missing,
         })),
     }

@@ -36,7 +36,10 @@ pub const SUPPORT: &[MessageSupport] = &[
     ("envoy.type.matcher.v3.RegexMatcher.GoogleRE2", &[("*", Support::Ignored("there is one engine"))]),
     ("envoy.config.route.v3.HeaderMatcher", &[("*", YES)]),
     ("envoy.type.v3.Int64Range", &[("*", YES)]),
-    ("envoy.type.matcher.v3.MetadataMatcher", &[("*", YES)]),
+    (
+        "envoy.type.matcher.v3.MetadataMatcher",
+        &[("*", YES), ("invert", Support::Ignored("filters of access logs ignore it, as in Envoy"))],
+    ),
     ("envoy.type.matcher.v3.MetadataMatcher.PathSegment", &[("*", YES)]),
     ("envoy.type.matcher.v3.ValueMatcher", &[("*", YES)]),
     ("envoy.type.matcher.v3.ValueMatcher.NullMatch", &[]),
@@ -103,7 +106,7 @@ pub fn header(proto: &HeaderMatcher, at: &Scope<'_>) -> Option<HeaderMatch> {
     )
 }
 
-/// A condition on dynamic metadata; `missing` is its result where there is no value.
+/// A condition on dynamic metadata, for a filter of access logs; `missing` is its result where there is no value.
 pub fn metadata(proto: &types::MetadataMatcher, missing: bool, at: &Scope<'_>) -> Option<MetadataMatch> {
     let keys = proto.path.iter().filter_map(|step| step.segment.as_ref());
     let path = keys.map(|Segment::Key(key)| key.as_str().into());
@@ -112,13 +115,7 @@ pub fn metadata(proto: &types::MetadataMatcher, missing: bool, at: &Scope<'_>) -
         Some(matcher) => value(matcher, &value_at, 0)?,
         None => return value_at.reject("is required"),
     };
-    Some(MetadataMatch {
-        namespace: proto.filter.as_str().into(),
-        path: path.collect(),
-        value,
-        invert: proto.invert,
-        missing,
-    })
+    Some(MetadataMatch { namespace: proto.filter.as_str().into(), path: path.collect(), value, missing })
 }
 
 /// Deeper conditions are refused, so that they cannot exhaust the stack.

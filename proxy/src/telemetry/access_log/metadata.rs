@@ -3,7 +3,7 @@
 use sampan_filters_api::info::{DynamicMetadata, MetadataValue};
 use sampan_model::route::StringMatch;
 
-/// A condition on one value.
+/// A condition on one value. `invert` has no effect here: Envoy's filter ignores it too.
 #[derive(Clone, Debug)]
 pub struct MetadataMatch {
     /// The namespace, usually a filter's name.
@@ -12,8 +12,6 @@ pub struct MetadataMatch {
     pub path: Vec<Box<str>>,
     /// What the value must be.
     pub value: ValueMatch,
-    /// Whether the condition is turned around.
-    pub invert: bool,
     /// The result where there is no value.
     pub missing: bool,
 }
@@ -44,7 +42,7 @@ impl MetadataMatch {
     pub fn is_match(&self, metadata: &DynamicMetadata) -> bool {
         match metadata.namespace(&self.namespace).and_then(|space| space.at(&self.path)) {
             None => self.missing,
-            Some(value) => self.value.is_match(value) != self.invert,
+            Some(value) => self.value.is_match(value),
         }
     }
 }
