@@ -76,3 +76,8 @@ fn clusters() {
 fn timeouts() {
     run::check(cases::timeouts::group());
 }
+
+#[test]
+fn listeners() {
+    run::check(cases::listeners::group());
+}

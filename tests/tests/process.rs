@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sampan_tests::harness::PATIENCE;
+use sampan_tests::harness::client::h2::{Call, converse};
 use sampan_tests::harness::poll;
 use sampan_tests::harness::process::Program;
 use sampan_tests::harness::solo::{Solo, connect, get};
@@ -103,6 +104,24 @@ fn a_request_in_flight_is_finished_before_the_exit() {
             "{signal:?}: should end when nothing is left"
         );
     }
+}
+
+#[test]
+fn an_http2_stream_in_flight_is_finished_before_the_exit() {
+    let mut solo = Solo::start(Program::Sampan, &["--drain-time-s", "5"]);
+    let gate = Gate::default();
+    let answer = Step::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone".to_vec());
+    solo.upstream.script([AfterRequest(vec![Step::Wait(gate.clone()), answer])]);
+    let port = solo.process.port("http");
+    let waiting = std::thread::spawn(move || converse(port, &[Call::get("/")]).1);
+    assert!(solo.recorder.await_seen(1, PATIENCE));
+    solo.process.signal(Signal::TERM);
+    assert!(solo.process.await_exit(Duration::from_millis(100)).is_none(), "left a stream behind");
+    gate.open();
+    let replies = waiting.join().unwrap();
+    assert_eq!((replies[0].message.status(), replies[0].message.body.as_slice()), (200, &b"done"[..]));
+    let status = solo.process.await_exit(Duration::from_secs(2));
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "should end when nothing is left");
 }
 
 #[test]

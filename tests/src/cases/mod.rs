@@ -10,6 +10,7 @@ pub mod h2_syntax;
 pub mod hcm;
 pub mod headers;
 pub mod hosts;
+pub mod listeners;
 pub mod mix;
 pub mod paths;
 pub mod rewrite;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Group> {
         hcm::group(),
         headers::group(),
         hosts::group(),
+        listeners::group(),
         mix::group(),
         paths::group(),
         rewrite::group(),

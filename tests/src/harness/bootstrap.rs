@@ -77,6 +77,16 @@ impl Bootstrap {
         self.listener(&listener)
     }
 
+    /// A listener spelled out, its name apart: `fields` has no port, and may say `$ACCESS_LOG` where a list of loggers goes.
+    pub fn listener_of(self, name: &str, fields: &str) -> Self {
+        let log = access_log();
+        let fields = fields.replace("$ACCESS_LOG", log.trim_start_matches("access_log: "));
+        self.listener(&format!(
+            "- name: {name}\n  address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}\n{}",
+            indent(&dedent(&fields), 2)
+        ))
+    }
+
     /// A listener spelled out, as one item of the list.
     pub fn listener(mut self, yaml: &str) -> Self {
         writeln!(self.listeners, "{}", dedent(yaml)).ok();
