@@ -108,8 +108,9 @@ fn codecs() -> Vec<Case> {
             .ignore("log"),
         case("auto-preface-cut-short", "auto")
             .talk([Talk::Send(b"PRI * HT".to_vec()), Fin, AwaitClose])
-            .logs(0)
-            .want("end", "closed"),
+            .logs(1)
+            .want("end", "closed")
+            .flags("DC"),
         case("tls-hello-on-plain-port", "auto")
             .talk([
                 Talk::Send(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n".to_vec()),
