@@ -13,6 +13,7 @@ use crate::harness::PATIENCE;
 use crate::harness::access_log::AccessLog;
 use crate::harness::client::raw::{RawClient, Talk};
 use crate::harness::client::{Reply, frames, h2};
+use crate::harness::dns::DnsServer;
 use crate::harness::observe::{self, Facts, Masks};
 use crate::harness::process::{Process, Program};
 use crate::harness::upstream::Recorder;
@@ -120,6 +121,7 @@ struct Stage {
     recorder: Recorder,
     raw: Vec<(&'static str, RawUpstream)>,
     h2: H2Upstream,
+    dns: DnsServer,
     log: AccessLog,
     ports: Vec<(&'static str, u16)>,
     /// Held for as long as the proxy may connect to them.
@@ -147,15 +149,21 @@ impl Stage {
         let start = |name, manner| (name, RawUpstream::start(name, manner, recorder.clone()));
         let raw = vec![start("a", Manner::Http), start("b", Manner::Http), start("tcp", Manner::Tcp)];
         let h2 = H2Upstream::start("h2", recorder.clone());
+        let dns = DnsServer::start();
         let silent = (Refused::new(), BlackHole::new());
         let mut ports: Vec<(&'static str, u16)> =
             raw.iter().map(|(name, upstream)| (*name, upstream.port)).collect();
-        ports.extend([("h2", h2.port), ("refused", silent.0.port), ("blackhole", silent.1.port)]);
+        ports.extend([
+            ("h2", h2.port),
+            ("dns", dns.port),
+            ("refused", silent.0.port),
+            ("blackhole", silent.1.port),
+        ]);
         let log_path = dir.path().join("access.log");
         let config = group.bootstrap.render(&ports, &log_path.to_string_lossy());
         let process = Process::start(program, &config, dir.path(), &[]);
         let log = AccessLog::new(log_path);
-        Self { process, recorder, raw, h2, log, ports, _silent: silent, _dir: dir }
+        Self { process, recorder, raw, h2, dns, log, ports, _silent: silent, _dir: dir }
     }
 
     fn play(&self, case: &Case) -> Facts {
@@ -220,8 +228,14 @@ impl Stage {
         let mut replies = Vec::new();
         for (number, talk) in script {
             let client = connections.entry(*number).or_insert_with(|| RawClient::connect(port));
-            if let Talk::AwaitUpstream(count) = talk {
-                self.recorder.await_seen(*count, PATIENCE);
+            match talk {
+                Talk::AwaitUpstream(count) => {
+                    self.recorder.await_seen(*count, PATIENCE);
+                }
+                Talk::AwaitLookups(name, count) => {
+                    self.dns.await_asked(name, *count, PATIENCE);
+                }
+                _ => {}
             }
             replies.extend(client.talk(talk));
         }

@@ -81,3 +81,8 @@ fn timeouts() {
 fn listeners() {
     run::check(cases::listeners::group());
 }
+
+#[test]
+fn dns() {
+    run::check(cases::dns::group());
+}

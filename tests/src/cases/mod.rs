@@ -4,6 +4,7 @@ use crate::case::Group;
 
 pub mod access_log;
 pub mod clusters;
+pub mod dns;
 pub mod h1_syntax;
 pub mod h1_upstream;
 pub mod h2_syntax;
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Group> {
     vec![
         access_log::group(),
         clusters::group(),
+        dns::group(),
         h1_syntax::group(),
         h1_upstream::group(),
         h2_syntax::group(),

@@ -6,6 +6,7 @@ pub mod access_log;
 pub mod binaries;
 pub mod bootstrap;
 pub mod client;
+pub mod dns;
 pub mod invoke;
 pub mod observe;
 pub mod process;

@@ -31,6 +31,8 @@ pub enum Talk {
     Close,
     /// Wait until the upstreams have seen so many requests.
     AwaitUpstream(usize),
+    /// Wait until the DNS server has been asked so often for a name.
+    AwaitLookups(String, usize),
 }
 
 /// A raw connection to a proxy.
@@ -90,7 +92,7 @@ impl RawClient {
                 self.close();
                 None
             }
-            Talk::AwaitUpstream(_) => None,
+            Talk::AwaitUpstream(_) | Talk::AwaitLookups(..) => None,
         }
     }
 
