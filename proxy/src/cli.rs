@@ -5,8 +5,8 @@
 //! drives the parser, the help text and the list of flags that are accepted without effect.
 //!
 //! Rules taken from the original: a repeated flag is an error, everything after `--` is ignored, a value may
-//! start with a dash, `-h` and `--version` act where they stand. `--flag=value` is taken too, which the
-//! original refuses.
+//! start with a dash, a flag and its value are two words (`--flag=value` is refused), `-h` and `--version` act
+//! where they stand.
 //!
 //! Called by `main.rs`; [`Options`] travels from there to the bootstrap loader and to the admin server.
 

@@ -7,6 +7,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::flags::{FLAGS, Flag, Kind};
 use super::{Invocation, Options, UsageError, usage, version};
 
+const UNKNOWN: &str = "Couldn't find match for argument";
+
 /// Reads the arguments of the process, the program name included.
 ///
 /// # Errors
@@ -22,6 +24,9 @@ where
     if words.first().is_some_and(|w| w == "demo") {
         return Ok(Invocation::Demo(words.into_iter().skip(1).collect()));
     }
+    if let Some(word) = joined(&words) {
+        return Err(fault(&program, word.to_owned(), UNKNOWN));
+    }
     match command().no_binary_name(true).try_get_matches_from(&words) {
         Ok(matches) => run_or_print(&program, &matches),
         Err(error) => match error.kind() {
@@ -30,6 +35,29 @@ where
             _ => Err(in_envoys_words(&program, &words, &error)),
         },
     }
+}
+
+/// The first word that holds a flag and its value in one (`--mode=serve`, `-linfo`): clap would take it, the
+/// original does not, and a launcher must not come to depend on it.
+fn joined(words: &[String]) -> Option<&str> {
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).unwrap_or_default();
+        let is_long = word.starts_with("--");
+        if matches!(word, "-h" | "--help" | "--version") {
+            return None;
+        }
+        let named = |flag: &&Flag| {
+            if is_long { flag.long == name } else { flag.short.is_some_and(|short| name.chars().eq([short])) }
+        };
+        match FLAGS.iter().find(named) {
+            Some(flag) if flag.kind != Kind::Switch => drop(words.next()),
+            None if is_long && name.contains('=') => return Some(word),
+            None if !is_long && name.chars().count() > 1 => return Some(word),
+            _ => {}
+        }
+    }
+    None
 }
 
 fn run_or_print(program: &str, matches: &ArgMatches) -> Result<Invocation, UsageError> {
@@ -112,7 +140,7 @@ fn in_envoys_words(program: &str, words: &[String], error: &clap::Error) -> Usag
     if error.kind() == ErrorKind::UnknownArgument {
         // clap names a bundle such as `-lx` by its first unknown letter; show the word as it was typed.
         let typed = words.iter().find(|w| **w == named || w.starts_with(&named)).unwrap_or(&named);
-        return fault(program, typed.clone(), "Couldn't find match for argument");
+        return fault(program, typed.clone(), UNKNOWN);
     }
     // clap writes `--log-level <log-level>`; only the name is wanted.
     let name = named.split([' ', '=']).next().unwrap_or_default().trim_start_matches('-');

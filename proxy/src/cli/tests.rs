@@ -40,6 +40,7 @@ fn the_line_pilot_agent_uses() {
 
 #[test]
 fn the_line_func_e_uses_ends_at_the_double_dash() {
+    assert_eq!(options("--config-yaml --a=b").config_yaml.as_deref(), Some("--a=b"));
     let o = options(
         "--service-cluster c --service-node n --config-yaml {} --log-level info --cpuset-threads \
          --admin-address-path f -- --run-id 7 -l x -l y",
@@ -67,6 +68,8 @@ fn mistakes_are_told_in_envoys_words() {
         ("--disable-hot-restart --disable-hot-restart", "(--disable-hot-restart)", "Argument already set!"),
         ("--bogus", "--bogus", "Couldn't find match for argument"),
         ("--conc 1", "--conc", "Couldn't find match for argument"),
+        ("--concurrency=2 -c x", "--concurrency=2", "Couldn't find match for argument"),
+        ("-linfo", "-linfo", "Couldn't find match for argument"),
         ("-x", "-x", "Couldn't find match for argument"),
         ("extra", "extra", "Couldn't find match for argument"),
         ("-c f serve", "serve", "Couldn't find match for argument"),
