@@ -43,6 +43,12 @@ const CALLS: &[Call] = &[
         says: "configuration 'good.yaml' OK",
     },
     Call {
+        name: "no = between flag and value",
+        arguments: &["--mode=validate", "--config-path=good.yaml"],
+        code: 1,
+        says: "--mode=validate",
+    },
+    Call {
         name: "validate JSON",
         arguments: &["--mode", "validate", "-c", "good.json"],
         code: 0,

@@ -131,6 +131,12 @@ pub fn routes() -> Vec<Sample> {
             true,
             "{match: {prefix: /}, route: {cluster: c, regex_rewrite: {pattern: {regex: a}, substitution: \"\\\\1\"}}}",
         ),
+    ]
+}
+
+/// Header changes, direct responses and virtual hosts.
+pub fn route_parts() -> Vec<Sample> {
+    vec![
         route(
             "header with an unknown operator",
             false,

@@ -63,6 +63,7 @@ fn connection_managers_valid_and_not() {
 #[test]
 fn routes_valid_and_not() {
     check(http::routes());
+    check(http::route_parts());
 }
 
 #[test]
