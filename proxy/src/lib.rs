@@ -14,3 +14,5 @@ pub mod runtime;
 pub mod snapshot;
 pub mod tcp;
 pub mod telemetry;
+pub mod upstream;
+pub mod worker;

@@ -14,7 +14,7 @@ use sampan_model::route::Slot;
 use tokio::sync::watch;
 
 use crate::http::route::ClusterNames;
-use crate::listener::config::Listener;
+use crate::listener::bind::ActiveListener;
 use crate::runtime::Runtime;
 
 /// Everything that workers need to serve.
@@ -23,7 +23,7 @@ pub struct Snapshot {
     /// Counts up with each publication.
     pub generation: u64,
     /// Active listeners.
-    pub listeners: Vec<Arc<Listener>>,
+    pub listeners: Vec<Arc<ActiveListener>>,
     /// Clusters by slot.
     pub clusters: ClusterTable,
     /// Runtime values.

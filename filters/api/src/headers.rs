@@ -52,6 +52,11 @@ impl Headers {
         self.entries.is_empty()
     }
 
+    /// Bytes of memory held for text.
+    pub fn capacity(&self) -> usize {
+        self.arena.capacity()
+    }
+
     /// The bytes that all names and values take.
     pub fn byte_size(&self) -> usize {
         self.entries.iter().map(|e| (e.name.len + e.value.len) as usize).sum()

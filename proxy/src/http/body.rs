@@ -79,6 +79,30 @@ impl BodyReader<'_> {
             BodyReader::H2(reader) => reader.poll_next(cx),
         }
     }
+
+    /// Whether the message was read to its end.
+    pub fn is_done(&self) -> bool {
+        match self {
+            BodyReader::Empty => true,
+            BodyReader::H1(reader) => reader.is_done(),
+            BodyReader::H2(reader) => reader.is_done(),
+        }
+    }
+
+    /// After the message: ready when the peer leaves. HTTP/1.1 bytes of a pipelined request are kept.
+    pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            BodyReader::H1(reader) => reader.poll_closed(cx),
+            BodyReader::Empty | BodyReader::H2(_) => Poll::Pending,
+        }
+    }
+
+    /// Goes on reading whatever comes until the connection ends: another protocol took over.
+    pub fn switch_to_raw(&mut self) {
+        if let BodyReader::H1(reader) = self {
+            reader.decoder = Decoder::new(Framing::UntilClose, reader.limits);
+        }
+    }
 }
 
 /// Reads a body from an HTTP/1.1 connection.
@@ -86,6 +110,7 @@ pub struct H1Reader<'c> {
     io: &'c Io,
     buf: &'c mut BytesMut,
     decoder: Decoder,
+    limits: HeadLimits,
     read_size: usize,
     /// Body bytes the connection's buffers may hold at once.
     limit: usize,
@@ -93,13 +118,32 @@ pub struct H1Reader<'c> {
 
 impl<'c> H1Reader<'c> {
     /// A reader for the body that follows a head; `limits` hold for trailers, `buffer` bounds what is read ahead.
-    pub fn new(io: &'c Io, buf: &'c mut BytesMut, framing: Framing, limits: HeadLimits, buffer: usize) -> Self {
-        Self { io, buf, decoder: Decoder::new(framing, limits), read_size: FIRST_READ, limit: buffer }
+    pub fn new(
+        io: &'c Io,
+        buf: &'c mut BytesMut,
+        framing: Framing,
+        limits: HeadLimits,
+        buffer: usize,
+    ) -> Self {
+        Self { io, buf, decoder: Decoder::new(framing, limits), limits, read_size: FIRST_READ, limit: buffer }
     }
 
     /// Whether the whole body was read.
     pub fn is_done(&self) -> bool {
         self.decoder.is_done()
+    }
+
+    /// A pipelining client gets this far ahead, no further.
+    const READ_AHEAD: usize = 16 * 1024;
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.buf.len() < Self::READ_AHEAD {
+            match ready!(self.io.poll_read(cx, self.buf, 4096)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        Poll::Pending
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyError>> {
@@ -113,7 +157,8 @@ impl<'c> H1Reader<'c> {
             let size = self.read_size.min(self.limit.max(1024));
             let n = ready!(self.io.poll_read(cx, self.buf, size))?;
             if n == 0 {
-                let end = if self.decoder.ends_with_connection() { Ok(Frame::End) } else { Err(BodyError::Closed) };
+                let end =
+                    if self.decoder.ends_with_connection() { Ok(Frame::End) } else { Err(BodyError::Closed) };
                 return Poll::Ready(end);
             }
             if n >= self.read_size / 2 {
@@ -158,6 +203,49 @@ impl BodyWriter<'_> {
             BodyWriter::Empty => Poll::Ready(Ok(())),
             BodyWriter::H1(writer) => writer.poll_flush(cx).map_err(Into::into),
             BodyWriter::H2(writer) => writer.poll_ready(cx),
+        }
+    }
+
+    /// Ready when the peer resets the stream.
+    pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        match self {
+            BodyWriter::H2(writer) => writer.poll_reset(cx).map(BodyError::Reset),
+            BodyWriter::Empty | BodyWriter::H1(_) => Poll::Pending,
+        }
+    }
+
+    /// Whether the message is complete and handed to the system.
+    pub fn is_done(&self) -> bool {
+        match self {
+            BodyWriter::Empty => true,
+            BodyWriter::H1(writer) => writer.is_done(),
+            BodyWriter::H2(writer) => writer.is_done(),
+        }
+    }
+
+    /// Goes on writing whatever is given: another protocol took over.
+    pub fn switch_to_raw(&mut self) {
+        if let BodyWriter::H1(writer) = self {
+            writer.framing = Left::Raw;
+        }
+    }
+
+    /// Ends a raw direction: the peer sees the end, and may still answer.
+    pub async fn close(&mut self) {
+        if let BodyWriter::H1(writer) = self {
+            // Failing means that the peer is gone, which the other direction will notice.
+            let _ = writer.io.shutdown().await;
+        }
+    }
+
+    /// Gives the message up so that the peer cannot take it for complete.
+    pub fn abort(&mut self) {
+        match self {
+            BodyWriter::Empty => {}
+            BodyWriter::H1(writer) if writer.framing == Left::Raw => writer.io.reset_on_close(),
+            // Length or chunks tell that something is missing.
+            BodyWriter::H1(_) => {}
+            BodyWriter::H2(writer) => writer.reset(::h2::Reason::INTERNAL_ERROR),
         }
     }
 }
@@ -211,7 +299,9 @@ impl<'c> H1Writer<'c> {
         };
         match self.framing {
             Left::Done if data.is_empty() => return Ok(()),
-            Left::Done => return Err(CodecError::malformed("a body is longer than its content-length").into()),
+            Left::Done => {
+                return Err(CodecError::malformed("a body is longer than its content-length").into());
+            }
             Left::Length(left) => {
                 let Some(left) = left.checked_sub(data.len() as u64) else {
                     return Err(CodecError::malformed("a body is longer than its content-length").into());

@@ -67,6 +67,8 @@ pub struct HttpConfig {
     pub overwrite_scheme: Option<Box<str>>,
     /// `access_log`
     pub access_logs: Vec<Arc<AccessLog>>,
+    /// Whether anything reads a stream's facts (access logs, filters, header formatters); see [`HttpConfig::needs_facts`].
+    pub needs_facts: bool,
 }
 
 /// `codec_type`
@@ -85,8 +87,15 @@ pub enum Codec {
 pub enum RouteSource {
     /// `route_config`
     Inline(Arc<RouteConfig>),
-    /// By name, from the snapshot (RDS).
-    Named(Arc<str>),
+}
+
+impl RouteSource {
+    /// The route configuration in force.
+    pub fn current(&self) -> &RouteConfig {
+        match self {
+            RouteSource::Inline(routes) => routes,
+        }
+    }
 }
 
 /// One of `http_filters`.

@@ -1,6 +1,22 @@
 //! HTTP: codecs, the life of a request, and what configuration says about both.
 
+mod attempt;
+pub mod body;
+pub mod chain;
 pub mod config;
+pub mod connection;
+pub mod exchange;
+pub mod forwarding;
 pub mod h1;
+pub mod h2;
+pub mod header_ops;
 pub mod local_reply;
+pub mod normalize;
+mod pump;
+pub mod reply;
+pub mod request_id;
 pub mod route;
+pub mod stream;
+pub mod timeouts;
+mod upgrade;
+mod upstream;

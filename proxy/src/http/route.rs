@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use sampan_filters_api::RequestHead;
 use sampan_filters_api::http::RouteConfig as FilterConfig;
-use sampan_model::route::{DirectResponse, Redirect, RouteAction, RouteTable, Slot};
+use sampan_model::route::{DirectResponse, HeaderName, Redirect, RequestView, RouteAction, RouteTable, Slot};
 
 use super::config::HeaderOps;
 
@@ -21,6 +22,54 @@ pub struct RouteConfig {
     pub internal_only_headers: Vec<Box<str>>,
     /// Clusters that requests name by a header: name -> slot.
     pub clusters_by_name: Arc<dyn ClusterNames>,
+}
+
+impl RouteConfig {
+    /// The levels of header changes that hold for a route, in the order in which they apply.
+    pub fn header_levels<'l>(
+        &'l self,
+        weighted: Option<&'l WeightedPayload>,
+        route: &'l RoutePayload,
+        host: &'l VirtualHostPayload,
+    ) -> smallvec::SmallVec<[&'l HeaderOps; 4]> {
+        let mut levels: smallvec::SmallVec<[&HeaderOps; 4]> = smallvec::SmallVec::new();
+        levels.extend(weighted.map(|w| &w.headers));
+        levels.extend([&route.headers, &host.headers, &self.headers]);
+        if self.most_specific_wins {
+            levels.reverse();
+        }
+        levels
+    }
+}
+
+/// A request head as the route table reads it.
+pub struct View<'v>(pub &'v RequestHead);
+
+impl RequestView for View<'_> {
+    fn path(&self) -> &[u8] {
+        self.0.path()
+    }
+
+    fn method(&self) -> &[u8] {
+        self.0.method()
+    }
+
+    fn authority(&self) -> &[u8] {
+        self.0.authority()
+    }
+
+    fn scheme(&self) -> &[u8] {
+        self.0.scheme()
+    }
+
+    fn header_values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.0.headers.values(name.as_bytes())
+    }
+
+    /// An extended CONNECT is an upgrade, not a CONNECT.
+    fn is_connect(&self) -> bool {
+        self.0.is_connect() && self.0.upgrade().is_none()
+    }
 }
 
 /// Finds the slot of a cluster by name at request time (`cluster_header`).

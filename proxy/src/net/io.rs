@@ -76,6 +76,14 @@ impl Io {
         poll_fn(|cx| self.poll_read(cx, buf, limit)).await
     }
 
+    /// Ready when a read would not wait.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Io::Tcp(stream) => stream.borrow().poll_read_ready(cx),
+            Io::Unix(stream) => stream.borrow().poll_read_ready(cx),
+        }
+    }
+
     /// Writes once.
     pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         with!(self, stream => stream.poll_write(cx, data))

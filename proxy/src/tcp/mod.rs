@@ -1,3 +1,4 @@
 //! TCP: a connection forwarded byte by byte.
 
 pub mod config;
+pub mod proxy;

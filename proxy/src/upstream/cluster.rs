@@ -103,7 +103,8 @@ impl WorkerCluster {
             *self.balancer.borrow_mut() = LoadBalancer::new(next.config.lb_policy);
         }
         let members = next.hosts.members();
-        let kept: std::collections::HashSet<*const Host> = members.iter().map(|m| Arc::as_ptr(&m.host)).collect();
+        let kept: std::collections::HashSet<*const Host> =
+            members.iter().map(|m| Arc::as_ptr(&m.host)).collect();
         self.pools.borrow_mut().retain(|host, pool| kept.contains(host) || pool.retire());
         *self.parts.borrow_mut() = next;
     }

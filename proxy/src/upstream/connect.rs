@@ -17,10 +17,16 @@ use crate::net::io::Io;
 use crate::net::socket::{self, ConnectOptions, KeepAlive, SocketOption};
 use crate::telemetry::stats::kinds::{ClusterCounter, ClusterGauge, ClusterHistogram};
 
-/// An open upstream connection. Dropping it closes the socket and gives the counts back.
+/// An open upstream connection.
 pub struct Connection {
     /// The transport.
     pub io: Io,
+    /// Facts and counts.
+    pub guard: Guard,
+}
+
+/// What is known of an open upstream connection. Dropping it gives the counts back.
+pub struct Guard {
     /// Counts up per process.
     pub id: u64,
     /// When it was opened.
@@ -32,14 +38,14 @@ pub struct Connection {
     _permit: BreakerPermit,
 }
 
-impl Connection {
+impl Guard {
     /// The host at the other end.
     pub fn host(&self) -> &Arc<Host> {
         &self.host
     }
 }
 
-impl Drop for Connection {
+impl Drop for Guard {
     fn drop(&mut self) {
         self.host.counters.cx_active.fetch_sub(1, Relaxed);
         let stats = self.cluster.stats();
@@ -80,7 +86,15 @@ pub async fn connect(
     host.counters.cx_active.fetch_add(1, Relaxed);
     let local = io.local_address();
     let id = crate::worker::next_connection_id();
-    Ok(Connection { io, id, opened: Instant::now(), local, host: host.clone(), cluster: cluster.clone(), _permit: permit })
+    let guard = Guard {
+        id,
+        opened: Instant::now(),
+        local,
+        host: host.clone(),
+        cluster: cluster.clone(),
+        _permit: permit,
+    };
+    Ok(Connection { io, guard })
 }
 
 /// A permit for one more connection, or none: the breaker is open and the host has a connection on this worker already.
@@ -111,7 +125,7 @@ fn describe(error: &io::Error) -> Cow<'static, str> {
 pub fn address_of(host: &Host) -> Address {
     match &host.address {
         HostAddress::Socket(addr) => Address::Socket(*addr),
-        HostAddress::Pipe(path) => Address::Pipe(path.to_string().into()),
+        HostAddress::Pipe(path) => Address::Pipe(path.to_string_lossy().into()),
     }
 }
 
@@ -120,7 +134,11 @@ fn options(config: &Cluster) -> ConnectOptions {
     ConnectOptions {
         bind: bind.and_then(|b| b.source),
         freebind: bind.is_some_and(|b| b.freebind),
-        keepalive: config.tcp_keepalive.map(|k| KeepAlive { probes: k.probes, time: k.time, interval: k.interval }),
+        keepalive: config.tcp_keepalive.map(|k| KeepAlive {
+            probes: k.probes,
+            time: k.time,
+            interval: k.interval,
+        }),
         options: bind
             .map(|b| b.socket_options.as_slice())
             .unwrap_or_default()

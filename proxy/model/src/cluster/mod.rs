@@ -14,7 +14,10 @@ pub mod http;
 pub mod priority;
 
 pub use breaker::{CircuitBreakers, Overflow, Permit, Resource, RetryBudget, Thresholds};
-pub use config::{BindAddress, Cluster, CommonLbConfig, Discovery, Preconnect, SocketOption, TcpKeepalive};
+pub use config::{
+    BindAddress, Cluster, CommonLbConfig, Discovery, Preconnect, SocketOption, SocketOptionState,
+    SocketOptionValue, TcpKeepalive,
+};
 pub use dns::{DnsSettings, LookupFamily, RefreshBackoff};
 pub use host::{EdsHealth, Health, HealthFlag, Host, HostAddress, HostCounters, Locality, Metadata};
 pub use host_set::{HostSet, HostSetOptions, HostSpec, LocalityHosts, Member, PriorityHosts};

@@ -10,6 +10,7 @@ pub mod encode;
 pub mod request;
 pub mod response;
 pub mod scan;
+pub mod server;
 pub mod syntax;
 
 /// How a message's body is delimited (RFC 9112 §6).

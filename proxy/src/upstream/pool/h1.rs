@@ -12,8 +12,8 @@ use sampan_model::route::Priority;
 use super::HostPool;
 use super::waiters::Waiters;
 use crate::failure::{Failure, Kind};
-use crate::telemetry::stats::kinds::{self, ClusterCounter, ClusterGauge};
 use crate::telemetry::stats::Block;
+use crate::telemetry::stats::kinds::{self, ClusterCounter, ClusterGauge};
 use crate::upstream::cluster::WorkerCluster;
 use crate::upstream::connect::{self, Connection};
 
@@ -110,7 +110,7 @@ pub fn give_back(cluster: &Rc<WorkerCluster>, mut connection: Upstream) {
     if pool.h1.retired.get() || !connection.read.is_empty() {
         return;
     }
-    if common.max_connection_duration.is_some_and(|max| connection.connection.opened.elapsed() >= max) {
+    if common.max_connection_duration.is_some_and(|max| connection.connection.guard.opened.elapsed() >= max) {
         stats.inc(ClusterCounter::UpstreamCxMaxDurationReached);
         return;
     }
@@ -160,7 +160,10 @@ impl Pool {
                     stats.inc(ClusterCounter::UpstreamCxIdleTimeout);
                     return true;
                 }
-                if common.max_connection_duration.is_some_and(|max| now - idle.connection.connection.opened >= max) {
+                if common
+                    .max_connection_duration
+                    .is_some_and(|max| now - idle.connection.connection.guard.opened >= max)
+                {
                     stats.inc(ClusterCounter::UpstreamCxMaxDurationReached);
                     return true;
                 }

@@ -58,6 +58,15 @@ impl Waiters {
     }
 }
 
+impl Waiters {
+    /// Gives everyone in line a turn.
+    pub(super) fn call_all(&self) {
+        for _ in 0..self.line.borrow().len() {
+            self.call_next();
+        }
+    }
+}
+
 struct Leave<'a> {
     waiters: &'a Waiters,
     place: &'a Rc<RefCell<Place>>,

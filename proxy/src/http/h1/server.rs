@@ -1,0 +1,275 @@
+//! Serves the requests of a downstream HTTP/1.1 connection, one after another.
+//!
+//! ```text
+//!  wait for a head --complete--> stream::serve --kept--> wait ...
+//!    |  |  \--bad--> local reply, close        \--not kept--> flush, half-close, drain, close
+//!    |  \--request_headers_timeout--> 408
+//!    \--idle_timeout, drain, client gone--> close
+//! ```
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use sampan_filters_api::Protocol;
+
+use super::request::{self, RequestMeta, RequestOptions};
+use super::scan::{Scanner, leading_blank};
+use super::{CodecError, Framing};
+use crate::failure::{Failure, Kind};
+use crate::http::body::{BodyReader, H1Reader};
+use crate::http::connection::HttpContext;
+use crate::http::exchange::{Exchange, H1Responder, Responder};
+use crate::http::stream::{self, Scratch};
+use crate::net::alarm::{Alarm, earlier};
+use crate::net::io::Io;
+use crate::telemetry::stats::kinds::HttpCounter;
+use crate::worker::idle::IdleSlot;
+
+/// Bytes read at once while a head is awaited.
+const HEAD_READ: usize = 16 * 1024;
+
+/// How waiting for a request ended.
+enum Next {
+    /// A good head, `started` at its first byte.
+    Request(RequestMeta, Instant),
+    /// A head that gets an error.
+    Refused(Failure, Instant),
+    /// Nothing more to do.
+    Close,
+}
+
+/// Serves a connection to its end.
+pub async fn serve(context: &HttpContext, io: Io, read: BytesMut) {
+    let mut connection = Connection {
+        context,
+        io: &io,
+        read,
+        write: Vec::new(),
+        scratch: Scratch::default(),
+        alarm: Alarm::default(),
+        idle: IdleSlot::new(&context.worker),
+        last: Instant::now(),
+    };
+    while connection.one().await {}
+    let read = std::mem::take(&mut connection.read);
+    delayed_close(context, &io, read).await;
+}
+
+struct Connection<'c> {
+    context: &'c HttpContext,
+    io: &'c Io,
+    read: BytesMut,
+    write: Vec<u8>,
+    scratch: Scratch,
+    alarm: Alarm,
+    idle: IdleSlot,
+    /// When the last request ended.
+    last: Instant,
+}
+
+impl Connection<'_> {
+    /// Serves one request; whether the connection goes on.
+    async fn one(&mut self) -> bool {
+        let (meta, started, refusal) = match self.next().await {
+            Next::Close => return false,
+            Next::Request(meta, started) => (meta, started, None),
+            Next::Refused(failure, started) => (REFUSED, started, Some(failure)),
+        };
+        self.context.requests.set(self.context.requests.get() + 1);
+        let config = &self.context.config;
+        let limits = config.head_limits;
+        let body = H1Reader::new(self.io, &mut self.read, meta.framing, limits, self.context.buffer_limit);
+        let responder = H1Responder {
+            io: self.io,
+            out: &mut self.write,
+            version: meta.version,
+            head_request: self.scratch.request.is_head(),
+            case: config.http1.name_case,
+            trailers: config.http1.enable_trailers,
+            persistent: meta.persistent && refusal.is_none(),
+        };
+        let exchange = Exchange {
+            version: meta.version,
+            body: BodyReader::H1(body),
+            framing: meta.framing,
+            responder: Responder::H1(responder),
+            expects_continue: meta.expects_continue,
+        };
+        let keep = stream::serve(self.context, &mut self.scratch, exchange, started, refusal).await;
+        self.last = Instant::now();
+        if self.read.is_empty() {
+            // An idle connection holds no buffer.
+            self.context.worker.buffers.give(std::mem::take(&mut self.read));
+        }
+        keep
+    }
+
+    /// Waits for the next request head.
+    async fn next(&mut self) -> Next {
+        let mut scanner = Scanner::default();
+        let mut started = None;
+        self.scratch.request.clear();
+        let limits = self.context.config.head_limits;
+        loop {
+            let blank = leading_blank(&self.read);
+            if blank > 0 && started.is_none() {
+                let _ = self.read.split_to(blank);
+            }
+            if !self.read.is_empty() {
+                let since = *started.get_or_insert_with(Instant::now);
+                match scanner.scan(&self.read, limits) {
+                    Ok(Some(len)) => return self.parse(len, since),
+                    Ok(None) => {}
+                    Err(error) => return self.refuse(error, since),
+                }
+            }
+            match self.more(started).await {
+                Ok(true) => {}
+                Ok(false) => return Next::Close,
+                Err(failure) => return Next::Refused(failure, started.unwrap_or_else(Instant::now)),
+            }
+        }
+    }
+
+    fn parse(&mut self, len: usize, since: Instant) -> Next {
+        let http1 = &self.context.config.http1;
+        let options = RequestOptions {
+            limits: self.context.config.head_limits,
+            allow_absolute_url: http1.allow_absolute_url,
+        };
+        let parsed = request::parse(&self.read[..len], options, &mut self.scratch.request);
+        let _ = self.read.split_to(len);
+        match parsed {
+            Ok(meta) if meta.version == Protocol::Http10 && !http1.accept_http_10 => {
+                self.refuse(LOW_VERSION, since)
+            }
+            Ok(meta) if meta.unknown_expectation => self.refuse(UNKNOWN_EXPECTATION, since),
+            Ok(meta) => {
+                if !meta.has_host && meta.version == Protocol::Http10 {
+                    let default = http1.default_host_for_http_10.clone();
+                    self.scratch.request.set_authority(default.as_bytes());
+                }
+                Next::Request(meta, since)
+            }
+            Err(error) => self.refuse(error, since),
+        }
+    }
+
+    fn refuse(&mut self, error: CodecError, since: Instant) -> Next {
+        tracing::debug!(target: "http", connection = self.context.info.id, %error, "bad request");
+        self.context.stats.http.inc(HttpCounter::DownstreamCxProtocolError);
+        // What follows a bad head cannot be told apart from its body.
+        self.read.clear();
+        Next::Refused(error.into(), since)
+    }
+
+    /// Reads more of a head. False if the connection should end without a word.
+    async fn more(&mut self, started: Option<Instant>) -> Result<bool, Failure> {
+        let context = self.context;
+        let timeouts = &context.config.timeouts;
+        let head = started.zip(timeouts.request_headers).map(|(at, limit)| at + limit);
+        let idle =
+            started.is_none().then_some(timeouts.connection_idle).flatten().map(|limit| self.last + limit);
+        let age = started
+            .is_none()
+            .then_some(timeouts.max_connection)
+            .flatten()
+            .map(|limit| context.info.start + limit);
+        let deadline = earlier(earlier(head, idle), age);
+        let waited = poll_fn(|cx| {
+            if let Poll::Ready(read) = self.poll_read(cx) {
+                return Poll::Ready(Waited::Read(read));
+            }
+            if self.alarm.poll(cx, deadline).is_ready() {
+                return Poll::Ready(Waited::TooLong);
+            }
+            self.idle.register(cx);
+            if started.is_none() && context.leaves_while_idle(self.last) {
+                return Poll::Ready(Waited::Drain);
+            }
+            Poll::Pending
+        })
+        .await;
+        match waited {
+            Waited::Read(more) => Ok(more),
+            Waited::Drain => Ok(false),
+            Waited::TooLong if head.is_some() => {
+                context.stats.http.inc(HttpCounter::DownstreamRqHeaderTimeout);
+                Err(Kind::HeadTimeout.into())
+            }
+            Waited::TooLong => {
+                context.stats.http.inc(HttpCounter::DownstreamCxIdleTimeout);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Reads once; false at the end. An idle connection gets a buffer only when there is something to read.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.read.capacity() == 0 {
+            if ready!(self.io.poll_readable(cx)).is_err() {
+                return Poll::Ready(false);
+            }
+            self.read = self.context.worker.buffers.take();
+        }
+        let read = self.io.poll_read(cx, &mut self.read, HEAD_READ);
+        if read.is_pending() && self.read.is_empty() {
+            self.context.worker.buffers.give(std::mem::take(&mut self.read));
+        }
+        read.map(|read| read.is_ok_and(|n| n > 0))
+    }
+}
+
+enum Waited {
+    /// Something was read, or not.
+    Read(bool),
+    /// A deadline passed.
+    TooLong,
+    /// The connection should go.
+    Drain,
+}
+
+/// What is assumed of a request that was refused before its head was understood.
+const REFUSED: RequestMeta = RequestMeta {
+    version: Protocol::Http11,
+    framing: Framing::None,
+    persistent: false,
+    expects_continue: false,
+    unknown_expectation: false,
+    absolute: false,
+    has_host: true,
+};
+
+const LOW_VERSION: CodecError =
+    CodecError { status: 426, details: "low_version", reason: "HTTP/1.0 is off (accept_http_10)" };
+
+const UNKNOWN_EXPECTATION: CodecError = CodecError {
+    status: 417,
+    details: "http1.unknown_expectation",
+    reason: "an Expect other than 100-continue",
+};
+
+/// Half-closes and waits a little for the client to read what was sent: a close with unread bytes resets the connection,
+/// and a reset may destroy the response on its way.
+async fn delayed_close(context: &HttpContext, io: &Io, mut read: BytesMut) {
+    if io.shutdown().await.is_err() {
+        return;
+    }
+    let Some(patience) = context.config.timeouts.delayed_close.filter(|t| *t > Duration::ZERO) else {
+        return;
+    };
+    let drained = tokio::time::timeout(patience, async {
+        loop {
+            read.clear();
+            match io.read(&mut read, 4096).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    });
+    if drained.await.is_err() {
+        context.stats.http.inc(HttpCounter::DownstreamCxDelayedCloseTimeout);
+    }
+}

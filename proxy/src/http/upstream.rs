@@ -1,0 +1,165 @@
+//! The upstream half of a stream: sends a request head, reads the response head, hands over the bodies.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use ::h2::client::ResponseFuture;
+use bytes::BytesMut;
+use sampan_filters_api::{Protocol, ResponseHead};
+
+use super::body::{BodyError, BodyReader, H1Reader};
+use super::h1::response::{self, RequestKind};
+use super::h1::scan::Scanner;
+use super::h1::{Framing, HeadLimits};
+use super::h2;
+use crate::failure::{Failure, Kind};
+use crate::net::io::Io;
+
+/// Reads the response to a request that was sent.
+pub enum Receiver<'u> {
+    /// From an HTTP/1.1 connection.
+    H1(H1Receiver<'u>),
+    /// From an HTTP/2 stream.
+    H2(H2Receiver),
+}
+
+/// The receiving end of an HTTP/1.1 connection.
+pub struct H1Receiver<'u> {
+    /// The connection.
+    pub io: &'u Io,
+    /// Its read buffer.
+    pub read: &'u mut BytesMut,
+    /// Limits of the head and of trailers.
+    pub limits: HeadLimits,
+    /// What was asked.
+    pub kind: RequestKind,
+    /// Bytes of the body that may be read ahead.
+    pub buffer: usize,
+}
+
+/// The receiving end of an HTTP/2 stream.
+pub struct H2Receiver {
+    response: ResponseFuture,
+    body: Option<::h2::RecvStream>,
+}
+
+impl H2Receiver {
+    /// A receiver for a request's response.
+    pub fn new(response: ResponseFuture) -> Self {
+        Self { response, body: None }
+    }
+}
+
+/// What a response head says beside its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The body's framing.
+    pub framing: Framing,
+    /// The connection may serve another request once the body is read.
+    pub persistent: bool,
+    /// The connection or stream now carries another protocol.
+    pub switched: bool,
+    /// HTTP/1.0, 1.1 or 2
+    pub version: Protocol,
+}
+
+impl<'u> Receiver<'u> {
+    /// Reads the next head, interim ones included.
+    pub async fn head(&mut self, head: &mut ResponseHead) -> Result<Answer, BodyError> {
+        head.clear();
+        match self {
+            Receiver::H1(h1) => h1.head(head).await,
+            Receiver::H2(h2) => h2.head(head).await,
+        }
+    }
+
+    /// The body behind the head that was read last.
+    pub fn body(self, framing: Framing) -> BodyReader<'u> {
+        match self {
+            Receiver::H1(h1) => BodyReader::H1(H1Reader::new(h1.io, h1.read, framing, h1.limits, h1.buffer)),
+            Receiver::H2(H2Receiver { body: Some(body), .. }) => BodyReader::H2(h2::Reader::new(body)),
+            Receiver::H2(_) => BodyReader::Empty,
+        }
+    }
+}
+
+/// Bytes read at once while a head is awaited; small responses come whole.
+const HEAD_READ: usize = 16 * 1024;
+
+impl H1Receiver<'_> {
+    async fn head(&mut self, head: &mut ResponseHead) -> Result<Answer, BodyError> {
+        let mut scanner = Scanner::default();
+        let len = loop {
+            if let Some(len) = scanner.scan(self.read, self.limits)? {
+                break len;
+            }
+            if self.io.read(self.read, HEAD_READ).await? == 0 {
+                // An end within a head is a protocol error, one before it is the connection's.
+                if self.read.is_empty() {
+                    return Err(BodyError::Closed);
+                }
+                return Err(super::h1::CodecError::malformed("the response head is cut off").into());
+            }
+        };
+        let meta = response::parse(&self.read[..len], self.limits, self.kind, head)?;
+        let _ = self.read.split_to(len);
+        Ok(Answer {
+            framing: meta.framing,
+            persistent: meta.persistent,
+            switched: meta.switched,
+            version: meta.version,
+        })
+    }
+}
+
+impl H2Receiver {
+    async fn head(&mut self, head: &mut ResponseHead) -> Result<Answer, BodyError> {
+        let interim = poll_fn(|cx| {
+            // Interim responses come before the final one; asked first, none is missed.
+            if let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
+                return Poll::Ready(Ok(Err(interim?)));
+            }
+            std::pin::Pin::new(&mut self.response).poll(cx).map(|response| response.map(Ok))
+        })
+        .await
+        .map_err(|e: ::h2::Error| BodyError::from(e))?;
+        let answer =
+            |framing| Answer { framing, persistent: true, switched: false, version: Protocol::Http2 };
+        match interim {
+            Err(interim) => {
+                h2::response_from(&interim.into_parts().0, head);
+                Ok(answer(Framing::None))
+            }
+            Ok(response) => {
+                let (parts, body) = response.into_parts();
+                h2::response_from(&parts, head);
+                let framing = framing_of(head, body.is_end_stream());
+                self.body = Some(body);
+                Ok(answer(framing))
+            }
+        }
+    }
+}
+
+/// The framing that an HTTP/2 message has in HTTP/1.1.
+pub fn framing_of(head: &ResponseHead, end: bool) -> Framing {
+    if end {
+        return Framing::None;
+    }
+    let length = head.headers.known(sampan_filters_api::Known::ContentLength);
+    length.and_then(super::h1::syntax::content_length).map_or(Framing::Chunked, Framing::Length)
+}
+
+/// What an error of the upstream side means, before or after the response head was passed on.
+pub fn failure(error: BodyError, protocol: Protocol, after_head: bool) -> Failure {
+    let kind = match error {
+        // HTTP/1.1 cannot tell a cut body from a wrong one, and Envoy calls both a protocol error.
+        BodyError::Closed if after_head && protocol != Protocol::Http2 => {
+            Kind::UpstreamProtocol("the body is cut off")
+        }
+        BodyError::Closed => Kind::UpstreamClosed,
+        BodyError::Codec(error) => Kind::UpstreamProtocol(error.reason),
+        BodyError::Reset(reason) => Kind::UpstreamReset { refused: reason == ::h2::Reason::REFUSED_STREAM },
+    };
+    Failure { kind, after_head }
+}

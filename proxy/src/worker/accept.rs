@@ -1,0 +1,268 @@
+//! Accepting connections: which sockets a worker listens on, and what happens to a new connection first.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use sampan_filters_api::{Address, ConnectionInfo};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::task::AbortHandle;
+
+use super::balance::Handoff;
+use super::{Worker, next_connection_id};
+use crate::listener::bind::{ActiveListener, BoundAddress, ListenSocket};
+use crate::listener::connection;
+use crate::listener::limits;
+use crate::logging::target;
+use crate::net::io::{Io, pipe_address};
+use crate::process::drain::DrainScope;
+use crate::telemetry::stats::Block;
+use crate::telemetry::stats::kinds::{self, ListenerCounter, ListenerGauge, ListenerHistogram};
+
+/// A worker's listening sockets, kept in step with the snapshot.
+pub(super) struct Acceptor {
+    worker: Rc<Worker>,
+    listeners: HashMap<Arc<str>, Rc<Listening>>,
+    tasks: Vec<(Arc<BoundAddress>, AbortHandle)>,
+}
+
+/// A listener as one worker serves it.
+pub(crate) struct Listening {
+    /// The version in force for new connections.
+    pub active: std::cell::RefCell<Arc<ActiveListener>>,
+    pub stats: Arc<Block<kinds::Listener>>,
+    pub worker_stats: Arc<Block<kinds::ListenerWorker>>,
+}
+
+impl Acceptor {
+    pub(super) fn new(worker: Rc<Worker>) -> Self {
+        Self { worker, listeners: HashMap::new(), tasks: Vec::new() }
+    }
+
+    /// Opens what the snapshot has and this worker has not, closes what is gone or drained.
+    pub(super) fn reconcile(&mut self) {
+        let snapshot = self.worker.snapshot();
+        self.listeners.retain(|name, _| snapshot.listeners.iter().any(|l| l.config.name == *name));
+        let open = |listener: &ActiveListener| !self.worker.stops(listener);
+        let wanted: Vec<_> = snapshot.listeners.iter().filter(|l| open(l)).cloned().collect();
+        self.tasks.retain(|(bound, task)| {
+            let keep = wanted.iter().any(|l| l.bound.iter().any(|b| Arc::ptr_eq(b, bound)));
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for active in wanted {
+            let listening = self.listening(&active);
+            for bound in &active.bound {
+                if !self.tasks.iter().any(|(b, _)| Arc::ptr_eq(b, bound))
+                    && let Some(socket) = bound.take(self.worker.index)
+                {
+                    self.open(bound, socket, &listening);
+                }
+            }
+        }
+    }
+
+    /// When the next listener stops accepting because of a drain.
+    pub(super) fn next_stop(&self) -> Option<Instant> {
+        self.worker.drain().drain?.stops_at().filter(|at| *at > Instant::now())
+    }
+
+    /// Takes a socket that another worker accepted.
+    pub(super) fn take(&self, handoff: Handoff) {
+        let Some(listening) = self.listeners.get(&handoff.listener) else { return };
+        match TcpStream::from_std(handoff.stream) {
+            Ok(stream) => serve_tcp(&self.worker, listening, stream),
+            Err(error) => {
+                tracing::warn!(target: target::CONN_HANDLER, %error, "a handed over socket is unusable")
+            }
+        }
+    }
+
+    fn listening(&mut self, active: &Arc<ActiveListener>) -> Rc<Listening> {
+        if let Some(listening) = self.listeners.get(&active.config.name) {
+            *listening.active.borrow_mut() = active.clone();
+            return listening.clone();
+        }
+        let (stats, writer) = (&self.worker.shared.stats, self.worker.writer);
+        let scope = &active.config.stat_prefix;
+        let listening = Rc::new(Listening {
+            active: std::cell::RefCell::new(active.clone()),
+            stats: stats.block(scope, writer),
+            worker_stats: stats.block(&format!("{scope}.worker_{}", self.worker.index), writer),
+        });
+        self.listeners.insert(active.config.name.clone(), listening.clone());
+        listening
+    }
+
+    fn open(&mut self, bound: &Arc<BoundAddress>, socket: ListenSocket, listening: &Rc<Listening>) {
+        let (worker, listening) = (self.worker.clone(), listening.clone());
+        let task = match socket {
+            ListenSocket::Tcp(socket) => match TcpListener::from_std(socket) {
+                Ok(socket) => tokio::task::spawn_local(accept_tcp(worker, listening, socket)),
+                Err(error) => return refused(&error),
+            },
+            ListenSocket::Unix(socket) => match UnixListener::from_std(socket) {
+                Ok(socket) => tokio::task::spawn_local(accept_unix(worker, listening, socket)),
+                Err(error) => return refused(&error),
+            },
+        };
+        self.tasks.push((bound.clone(), task.abort_handle()));
+    }
+}
+
+fn refused(error: &io::Error) {
+    tracing::error!(target: target::CONN_HANDLER, %error, "a listening socket is unusable");
+}
+
+impl Worker {
+    /// Whether a listener no longer accepts because of a drain.
+    fn stops(&self, listener: &ActiveListener) -> bool {
+        let Some(drain) = self.drain().drain else { return false };
+        let in_scope = drain.scope == DrainScope::All || listener.config.inbound;
+        in_scope && drain.stops_at().is_some_and(|at| at <= Instant::now())
+    }
+}
+
+async fn accept_tcp(worker: Rc<Worker>, listening: Rc<Listening>, socket: TcpListener) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                listening.stats.record(ListenerHistogram::ConnectionsAcceptedPerSocketEvent, 1);
+                balance(&worker, &listening, stream);
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+async fn accept_unix(worker: Rc<Worker>, listening: Rc<Listening>, socket: UnixListener) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                let local = listening.active.borrow().config.addresses.first().map(|a| a.address.clone());
+                let local = local.unwrap_or_else(|| pipe_address(None));
+                serve(&worker, &listening, stream.into(), local, pipe_address(peer.as_pathname()));
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+/// After a failed accept. Out of descriptors, trying again at once would only burn the processor.
+async fn pause(error: &io::Error) {
+    let transient = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted);
+    if !transient {
+        tracing::warn!(target: target::CONN_HANDLER, %error, "cannot accept; trying again in 100 ms");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Serves a connection here, or hands it to the worker with the fewest.
+fn balance(worker: &Rc<Worker>, listening: &Rc<Listening>, stream: TcpStream) {
+    let active = listening.active.borrow().clone();
+    if !active.config.exact_balance {
+        return serve_tcp(worker, listening, stream);
+    }
+    let chosen = active.counts.loads.pick();
+    if chosen == worker.index {
+        return serve_tcp(worker, listening, stream);
+    }
+    let Ok(stream) = stream.into_std() else { return active.counts.loads.remove(chosen) };
+    let handoff = Handoff { stream, listener: active.config.name.clone() };
+    if let Err(handoff) = worker.shared.handoffs.send(chosen, handoff) {
+        active.counts.loads.remove(chosen);
+        active.counts.loads.add(worker.index);
+        if let Ok(stream) = TcpStream::from_std(handoff.stream) {
+            serve_tcp(worker, listening, stream);
+        }
+    }
+}
+
+fn serve_tcp(worker: &Rc<Worker>, listening: &Rc<Listening>, stream: TcpStream) {
+    let addresses = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
+    // A client that is gone already has no address.
+    let Ok((local, remote)) = addresses else { return };
+    let _ = stream.set_nodelay(true);
+    let canonical =
+        |addr: SocketAddr| Address::Socket(SocketAddr::new(addr.ip().to_canonical(), addr.port()));
+    serve(worker, listening, stream.into(), canonical(local), canonical(remote));
+}
+
+fn serve(worker: &Rc<Worker>, listening: &Rc<Listening>, io: Io, local: Address, remote: Address) {
+    let active = listening.active.borrow().clone();
+    let Some(counted) = Counted::enter(worker, listening, &active) else {
+        io.reset_on_close();
+        return;
+    };
+    let info = ConnectionInfo {
+        id: next_connection_id(),
+        local,
+        direct_remote: remote,
+        start: Instant::now(),
+        listener_name: active.config.name.clone(),
+        filter_chain_name: Arc::default(),
+        requested_server_name: None,
+        tls: None,
+    };
+    let worker = worker.clone();
+    tokio::task::spawn_local(async move {
+        connection::serve(&worker, active, &counted.listening, io, info).await;
+        drop(counted);
+    });
+}
+
+/// A connection that is counted by its listener and the process.
+struct Counted {
+    worker: Rc<Worker>,
+    listening: Rc<Listening>,
+    active: Arc<ActiveListener>,
+    since: Instant,
+}
+
+impl Counted {
+    fn enter(worker: &Rc<Worker>, listening: &Rc<Listening>, active: &Arc<ActiveListener>) -> Option<Self> {
+        let limit = active.config.connection_limit.unwrap_or(u64::MAX);
+        if !limits::enter(&active.counts.active, limit) {
+            listening.stats.inc(ListenerCounter::DownstreamCxOverflow);
+            return None;
+        }
+        if !worker.shared.connections.enter(active.config.ignore_global_limit) {
+            active.counts.active.fetch_sub(1, Relaxed);
+            listening.stats.inc(ListenerCounter::DownstreamGlobalCxOverflow);
+            return None;
+        }
+        listening.stats.inc(ListenerCounter::DownstreamCxTotal);
+        listening.stats.raise(ListenerGauge::DownstreamCxActive);
+        listening.worker_stats.inc(kinds::ListenerWorkerCounter::DownstreamCxTotal);
+        listening.worker_stats.raise(kinds::ListenerWorkerGauge::DownstreamCxActive);
+        worker.connections.set(worker.connections.get() + 1);
+        Some(Self {
+            worker: worker.clone(),
+            listening: listening.clone(),
+            active: active.clone(),
+            since: Instant::now(),
+        })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let stats = &self.listening.stats;
+        stats.inc(ListenerCounter::DownstreamCxDestroy);
+        stats.lower(ListenerGauge::DownstreamCxActive);
+        stats.record(ListenerHistogram::DownstreamCxLengthMs, self.since.elapsed().as_millis() as u64);
+        self.listening.worker_stats.lower(kinds::ListenerWorkerGauge::DownstreamCxActive);
+        self.active.counts.active.fetch_sub(1, Relaxed);
+        if self.active.config.exact_balance {
+            self.active.counts.loads.remove(self.worker.index);
+        }
+        self.worker.shared.connections.leave();
+        self.worker.connections.set(self.worker.connections.get() - 1);
+    }
+}
