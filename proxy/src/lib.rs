@@ -1,6 +1,7 @@
 //! The data plane: the `sampan` binary and its library. See ARCHITECTURE.md for the way of a request through it.
 
 pub mod admin;
+pub mod bootstrap;
 pub mod cli;
 pub mod control;
 pub mod failure;

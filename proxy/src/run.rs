@@ -1,18 +1,29 @@
 //! From options to a running server and out again: the control thread's main function.
 //!
+//! ```text
+//! load and check -> publish clusters -> admin server -> first DNS answers -> workers and listeners -> LIVE
+//!   -> a request to exit -> drain -> out
+//! ```
+//!
 //! Called by `main.rs`. It owns the control thread's runtime; everything that is not the data path is a task
 //! of it.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::admin::Admin;
 use crate::admin::server::{self, AdminAddress, AdminError, AdminListener};
-use crate::admin::{Admin, source::Unconfigured};
-use crate::cli::Options;
+use crate::admin::source::UnreadyTargets;
+use crate::bootstrap::{self, Bootstrap};
+use crate::cli::{Mode, Options};
+use crate::control::compile::Reject;
+use crate::control::publish::Publisher;
+use crate::control::store::{Store, View};
 use crate::logging::{Logging, target};
 use crate::process::signals::Signals;
-use crate::process::{Lifecycle, Stage, shutdown};
-use crate::telemetry::stats::{Stats, StatsConfig, StatsConfigError};
+use crate::process::{Lifecycle, Stage, concurrency, shutdown};
+use crate::telemetry::stats::{Stats, StatsConfigError};
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +31,14 @@ pub enum RunError {
     /// Neither `-c` nor `--config-yaml` was given.
     #[error("At least one of --config-path or --config-yaml or Options::configProto() should be non-empty")]
     NoConfig,
+    /// The configuration is refused.
+    #[error("error initializing configuration '{file}': {}", .rejects.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Refused {
+        /// The file, or the flag.
+        file: String,
+        /// Everything that is wrong.
+        rejects: Vec<Reject>,
+    },
     /// The control thread's runtime or its signal handlers cannot be made.
     #[error("cannot start the control thread: {0}")]
     Runtime(#[from] std::io::Error),
@@ -31,14 +50,19 @@ pub enum RunError {
     Stats(#[from] StatsConfigError),
 }
 
+/// How many lines of a kind are logged about one configuration.
+const MOST_WARNINGS: usize = 200;
+
 /// Runs until the process should end.
 pub fn run(options: Options, log: &Logging) -> ExitCode {
-    match serve(options, log) {
+    match start(options, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(target: target::MAIN, critical = true, "error initializing config: {error}");
+            let text = error.to_string();
+            for line in text.lines() {
+                tracing::error!(target: target::MAIN, critical = true, "{line}");
+            }
             log.flush();
-            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
@@ -50,35 +74,95 @@ pub fn demo(_arguments: &[String]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn serve(options: Options, log: &Logging) -> Result<(), RunError> {
+fn start(options: Options, log: &Logging) -> Result<(), RunError> {
     if options.config_path.is_none() && options.config_yaml.is_none() {
         return Err(RunError::NoConfig);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(async {
-        let lifecycle = Lifecycle::new();
-        let signals = Signals::install()?;
-        tokio::spawn(signals.serve(lifecycle.clone(), log.clone()));
-        let options = Arc::new(options);
-        if let Some(path) = &options.admin_address_path {
-            let address = (options.local_address_ip_version.loopback(), 0).into();
-            let listener = AdminListener::bind(&AdminAddress::Tcp(address))?;
-            listener.write_address(path)?;
-            let stats = Arc::new(Stats::new(&StatsConfig::default())?);
-            let admin = Admin {
-                options: Arc::clone(&options),
-                lifecycle: lifecycle.clone(),
-                log: log.clone(),
-                config: Arc::new(Unconfigured),
-                stats,
-            };
-            tokio::spawn(server::serve(listener, admin));
+    let file = bootstrap::name_of(&options).to_owned();
+    let loaded = bootstrap::load(&options);
+    let bootstrap = loaded.map_err(|rejects| RunError::Refused { file: file.clone(), rejects })?;
+    bootstrap.settings.apply_log_format(log, &options);
+    warn(&bootstrap);
+    match options.mode {
+        Mode::Serve => serve(options, bootstrap, log),
+        Mode::Validate => {
+            // Whoever closed standard output does not want the text.
+            let _ = writeln!(std::io::stdout(), "configuration '{file}' OK");
+            Ok(())
         }
-        lifecycle.advance(Stage::Live);
-        shutdown::when_requested(&lifecycle, &options, log).await;
-        Ok(())
-    });
+        Mode::InitOnly => Ok(()),
+    }
+}
+
+/// One line for everything that was accepted and does not do what it says.
+fn warn(bootstrap: &Bootstrap) {
+    for line in bootstrap.warnings.iter().take(MOST_WARNINGS) {
+        tracing::warn!(target: target::CONFIG, "{line}");
+    }
+    let unsupported = &bootstrap.unsupported;
+    for field in unsupported.iter().take(MOST_WARNINGS) {
+        tracing::warn!(target: target::CONFIG, "{}: {}: {}", field.resource, field.field, field.reason);
+    }
+    if let Some(more) = unsupported.len().checked_sub(MOST_WARNINGS).filter(|more| *more > 0) {
+        tracing::warn!(target: target::CONFIG, "{more} more fields are not supported: see GET /support");
+    }
+}
+
+fn serve(options: Options, bootstrap: Bootstrap, log: &Logging) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(control(options, bootstrap, log));
     // What still runs (a name lookup, a slow admin client) must not hold the exit up.
     runtime.shutdown_background();
     served
+}
+
+/// The control thread.
+async fn control(options: Options, bootstrap: Bootstrap, log: &Logging) -> Result<(), RunError> {
+    let lifecycle = Lifecycle::new();
+    let signals = Signals::install()?;
+    tokio::spawn(signals.serve(lifecycle.clone(), log.clone()));
+    let options = Arc::new(options);
+    let settings = &bootstrap.settings;
+    let stats = Arc::new(Stats::new(&settings.stats)?);
+    let publisher =
+        Arc::new(Publisher::new(&bootstrap.clusters, bootstrap.slots.clone(), settings.runtime.clone()));
+    let store = Store::new(&bootstrap);
+    let view = Arc::new(View::new(store, publisher.clone(), bootstrap.unsupported.clone()));
+    let admin = Admin {
+        options: options.clone(),
+        lifecycle: lifecycle.clone(),
+        log: log.clone(),
+        config: view.clone(),
+        stats: stats.clone(),
+    };
+    start_admin(settings.admin.as_ref(), admin)?;
+    lifecycle.advance(Stage::Initializing);
+    warm(&bootstrap, &publisher, &stats, &view).await;
+    let workers = concurrency::workers(&options, settings.node.sidecar);
+    publisher.listeners(bootstrap.compiled.clone());
+    drop(bootstrap);
+    view.workers_started(workers);
+    lifecycle.advance(Stage::Live);
+    tracing::info!(target: target::MAIN, "starting main dispatch loop");
+    shutdown::when_requested(&lifecycle, &options, log).await;
+    Ok(())
+}
+
+fn start_admin(address: Option<&AdminAddress>, admin: Admin) -> Result<(), RunError> {
+    let Some(address) = address else {
+        tracing::info!(target: target::ADMIN, "No admin address given, so no admin HTTP server started.");
+        return Ok(());
+    };
+    let listener = AdminListener::bind(address)?;
+    if let Some(path) = &admin.options.admin_address_path {
+        listener.write_address(path)?;
+    }
+    tokio::spawn(server::serve(listener, admin));
+    Ok(())
+}
+
+/// Waits until every cluster has its first hosts.
+async fn warm(bootstrap: &Bootstrap, publisher: &Arc<Publisher>, stats: &Arc<Stats>, view: &View) {
+    let _ = (bootstrap, publisher, stats);
+    view.waits_for(Vec::<UnreadyTargets>::new());
 }

@@ -1,3 +1,6 @@
 //! The control thread: configuration in, snapshots out. It meets the workers only through what it publishes.
 
 pub mod compile;
+pub mod publish;
+pub mod store;
+pub mod support;

@@ -41,7 +41,7 @@ const CLUSTER: &[MessageSupport] = &[
             ("lb_policy", YES),
             ("load_balancing_policy", YES),
             ("least_request_lb_config", YES),
-            ("round_robin_lb_config", YES),
+            ("round_robin_lb_config", Support::Later("new hosts get their full share at once")),
             ("load_assignment", YES),
             ("max_requests_per_connection", YES),
             ("circuit_breakers", YES),

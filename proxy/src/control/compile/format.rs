@@ -23,9 +23,9 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("json_format", YES),
             ("text_format_source", YES),
             ("omit_empty_values", YES),
-            ("content_type", YES),
+            ("content_type", Support::Later("only local replies have a content type")),
             ("formatters", Support::Later("only the metadata formatter is there, for dynamic metadata")),
-            ("json_format_options", YES),
+            ("json_format_options", Support::Ignored("keys are always sorted, as in Envoy")),
         ],
     ),
     (

@@ -5,12 +5,15 @@
 //! so that one run reports all of them. Each module says in its `SUPPORT` rows which fields it reads.
 
 pub mod access_log;
+pub mod bootstrap;
 pub mod cluster;
 pub mod endpoints;
 pub mod extension;
 pub mod format;
 pub mod matcher;
+pub mod runtime;
 pub mod scope;
+pub mod stats_config;
 pub mod value;
 
 pub use scope::{Reject, Scope};
@@ -19,6 +22,7 @@ use std::sync::Arc;
 
 use crate::runtime::Runtime;
 use crate::snapshot::SlotNames;
+use crate::telemetry::access_log::LogFiles;
 
 /// What compiling needs to know besides the resource itself.
 #[derive(Clone)]
@@ -31,4 +35,6 @@ pub struct Context {
     pub service_cluster: Arc<str>,
     /// `node.id`, or `--service-node`.
     pub service_node: Arc<str>,
+    /// The files of access logs.
+    pub log_files: Arc<LogFiles>,
 }

@@ -33,7 +33,7 @@ pub const SUPPORT: &[MessageSupport] = &[
                 "resolver_name",
                 Support::Later("addresses are IP addresses, or names where a cluster resolves by DNS"),
             ),
-            ("ipv4_compat", YES),
+            ("ipv4_compat", Support::Later("an IPv6 address takes IPv6 only")),
         ],
     ),
     ("envoy.config.core.v3.Pipe", &[("path", YES), ("mode", YES)]),

@@ -72,7 +72,6 @@ pub(super) const SUPPORT: &[MessageSupport] = &[
             ("max_requests_per_connection", YES),
             ("max_headers_count", YES),
             ("max_response_headers_kb", YES),
-            ("headers_with_underscores_action", YES),
         ],
     ),
     (
@@ -89,9 +88,6 @@ pub(super) const SUPPORT: &[MessageSupport] = &[
             ("enable_trailers", YES),
             ("allow_chunked_length", YES),
             ("override_stream_error_on_invalid_http_message", YES),
-            ("allow_absolute_url", YES),
-            ("accept_http_10", YES),
-            ("default_host_for_http_10", YES),
             ("use_balsa_parser", Support::Ignored("there is one HTTP/1 codec")),
         ],
     ),
