@@ -20,10 +20,15 @@ use crate::cli::{Mode, Options};
 use crate::control::compile::Reject;
 use crate::control::publish::Publisher;
 use crate::control::store::{Store, View};
+use crate::listener::bind::{self, ActiveListener, BindError};
+use crate::listener::config::Listener;
+use crate::listener::limits::GlobalConnections;
 use crate::logging::{Logging, target};
 use crate::process::signals::Signals;
 use crate::process::{Lifecycle, Stage, concurrency, shutdown};
 use crate::telemetry::stats::{Stats, StatsConfigError};
+use crate::worker::balance::Handoffs;
+use crate::worker::{self, Shared};
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +50,9 @@ pub enum RunError {
     /// The admin server cannot be started.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// A listener cannot be bound.
+    #[error("error adding listener: {0}")]
+    Bind(#[from] BindError),
     /// The `stats_config` is not valid.
     #[error("stats_config: {0}")]
     Stats(#[from] StatsConfigError),
@@ -139,13 +147,46 @@ async fn control(options: Options, bootstrap: Bootstrap, log: &Logging) -> Resul
     lifecycle.advance(Stage::Initializing);
     warm(&bootstrap, &publisher, &stats, &view).await;
     let workers = concurrency::workers(&options, settings.node.sidecar);
-    publisher.listeners(bootstrap.compiled.clone());
+    publisher.listeners(bind(&bootstrap.compiled, workers as usize, &view)?);
+    let connections = GlobalConnections::default();
+    connections.set_limit(
+        settings.runtime.number("overload.global_downstream_max_connections").or(settings.max_downstream_connections),
+    );
+    let (handoffs, receivers) = Handoffs::new(workers as usize);
+    let shared = Arc::new(Shared {
+        published: publisher.published().clone(),
+        stats: stats.clone(),
+        logs: bootstrap.log_files.clone(),
+        lifecycle: lifecycle.clone(),
+        connections,
+        handoffs,
+        workers: workers as usize,
+    });
     drop(bootstrap);
+    for (index, receiver) in receivers.into_iter().enumerate() {
+        worker::spawn(index, shared.clone(), receiver)?;
+    }
     view.workers_started(workers);
     lifecycle.advance(Stage::Live);
     tracing::info!(target: target::MAIN, "starting main dispatch loop");
     shutdown::when_requested(&lifecycle, &options, log).await;
     Ok(())
+}
+
+/// Opens the sockets of all listeners; one that cannot be opened ends the start.
+fn bind(listeners: &[Arc<Listener>], workers: usize, view: &View) -> Result<Vec<Arc<ActiveListener>>, RunError> {
+    let mut active = Vec::with_capacity(listeners.len());
+    for listener in listeners {
+        let bound = bind::bind(listener.clone(), workers, None)?;
+        let addresses: Vec<_> = if bound.bound.is_empty() {
+            listener.addresses.iter().map(|wanted| wanted.address.clone()).collect()
+        } else {
+            bound.bound.iter().map(|bound| bound.address.clone()).collect()
+        };
+        view.bound(&listener.name, &addresses);
+        active.push(Arc::new(bound));
+    }
+    Ok(active)
 }
 
 fn start_admin(address: Option<&AdminAddress>, admin: Admin) -> Result<(), RunError> {

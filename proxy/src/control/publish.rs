@@ -14,7 +14,7 @@ use sampan_model::route::Slot;
 use super::compile::cluster::{self, Compiled};
 use super::compile::scope::{Rejects, Scope};
 use crate::bootstrap::Resource;
-use crate::listener::config::Listener;
+use crate::listener::bind::ActiveListener;
 use crate::runtime::Runtime;
 use crate::snapshot::{
     ClusterEntry, ClusterParts, ClusterSource, ClusterTable, Published, SlotNames, Snapshot,
@@ -51,7 +51,7 @@ impl Publisher {
     }
 
     /// Replaces the listeners.
-    pub fn listeners(&self, listeners: Vec<Arc<Listener>>) {
+    pub fn listeners(&self, listeners: Vec<Arc<ActiveListener>>) {
         self.change(|snapshot| snapshot.listeners = listeners);
     }
 
