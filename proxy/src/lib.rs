@@ -4,6 +4,7 @@ pub mod admin;
 pub mod bootstrap;
 pub mod cli;
 pub mod control;
+pub mod demo;
 pub mod failure;
 pub mod http;
 pub mod listener;

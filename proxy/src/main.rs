@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use sampan_proxy::cli::{self, Invocation, Options};
+use sampan_proxy::demo;
 use sampan_proxy::logging::{Format, Logging, LoggingError, Sink};
 use sampan_proxy::process::limits;
 use sampan_proxy::run;
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
-        Ok(Invocation::Demo(arguments)) => run::demo(&arguments),
+        Ok(Invocation::Demo(arguments)) => demo::run(&arguments, start),
         Err(error) => {
             eprint!("{error}");
             ExitCode::FAILURE

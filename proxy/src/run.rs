@@ -76,12 +76,6 @@ pub fn run(options: Options, log: &Logging) -> ExitCode {
     }
 }
 
-/// `sampan demo`.
-pub fn demo(_arguments: &[String]) -> ExitCode {
-    eprintln!("error: this build has no demo");
-    ExitCode::FAILURE
-}
-
 fn start(options: Options, log: &Logging) -> Result<(), RunError> {
     if options.config_path.is_none() && options.config_yaml.is_none() {
         return Err(RunError::NoConfig);
