@@ -24,6 +24,7 @@ use serde_json::Value as Json;
 use crate::admin::source::Unsupported;
 use crate::cli::{Mode, Options};
 use crate::control::compile::bootstrap::{self as settings, Settings};
+use crate::control::compile::cluster::Compiled;
 use crate::control::compile::scope::Rejects;
 use crate::control::compile::{Context, Reject, Scope};
 use crate::control::support;
@@ -43,6 +44,8 @@ pub struct Bootstrap {
     pub rest: Vec<u8>,
     /// The static clusters.
     pub clusters: Vec<Resource>,
+    /// Those of them whose names are to be resolved.
+    pub resolving: Vec<Compiled>,
     /// The static listeners.
     pub listeners: Vec<Resource>,
     /// The static secrets.
@@ -82,6 +85,7 @@ struct Load<'a> {
     log_files: Arc<LogFiles>,
     table: SupportTable,
     rejects: Rejects,
+    resolving: Vec<Compiled>,
     unsupported: Vec<Unsupported>,
     warnings: Vec<String>,
 }
@@ -93,6 +97,7 @@ impl<'a> Load<'a> {
             log_files: Arc::new(log_files(options)),
             table: support::table(),
             rejects: Rejects::default(),
+            resolving: Vec::new(),
             unsupported: Vec::new(),
             warnings: Vec::new(),
         }
@@ -127,6 +132,7 @@ impl<'a> Load<'a> {
             node: self.node(&proto),
             rest: proto.encode_to_vec(),
             clusters,
+            resolving: std::mem::take(&mut self.resolving),
             listeners,
             secrets,
             compiled: ready,

@@ -18,6 +18,7 @@ use crate::admin::source::UnreadyTargets;
 use crate::bootstrap::{self, Bootstrap};
 use crate::cli::{Mode, Options};
 use crate::control::compile::Reject;
+use crate::control::dns::{self, Resolvers, Resolving};
 use crate::control::publish::Publisher;
 use crate::control::store::{Store, View};
 use crate::listener::bind::{self, ActiveListener, BindError};
@@ -25,7 +26,7 @@ use crate::listener::config::Listener;
 use crate::listener::limits::GlobalConnections;
 use crate::logging::{Logging, target};
 use crate::process::signals::Signals;
-use crate::process::{Lifecycle, Stage, concurrency, shutdown};
+use crate::process::{Exit, Lifecycle, Stage, concurrency, shutdown};
 use crate::telemetry::stats::{Stats, StatsConfigError};
 use crate::worker::balance::Handoffs;
 use crate::worker::{self, Shared};
@@ -139,12 +140,15 @@ async fn control(options: Options, bootstrap: Bootstrap, log: &Logging) -> Resul
     };
     start_admin(settings.admin.as_ref(), admin)?;
     lifecycle.advance(Stage::Initializing);
-    warm(&bootstrap, &publisher, &stats, &view).await;
+    let resolving = warm(&bootstrap, &publisher, &stats, &view, &lifecycle).await;
     let workers = concurrency::workers(&options, settings.node.sidecar);
     publisher.listeners(bind(&bootstrap.compiled, workers as usize, &view)?);
     let connections = GlobalConnections::default();
     connections.set_limit(
-        settings.runtime.number("overload.global_downstream_max_connections").or(settings.max_downstream_connections),
+        settings
+            .runtime
+            .number("overload.global_downstream_max_connections")
+            .or(settings.max_downstream_connections),
     );
     let (handoffs, receivers) = Handoffs::new(workers as usize);
     let shared = Arc::new(Shared {
@@ -164,11 +168,16 @@ async fn control(options: Options, bootstrap: Bootstrap, log: &Logging) -> Resul
     lifecycle.advance(Stage::Live);
     tracing::info!(target: target::MAIN, "starting main dispatch loop");
     shutdown::when_requested(&lifecycle, &options, log).await;
+    drop(resolving);
     Ok(())
 }
 
 /// Opens the sockets of all listeners; one that cannot be opened ends the start.
-fn bind(listeners: &[Arc<Listener>], workers: usize, view: &View) -> Result<Vec<Arc<ActiveListener>>, RunError> {
+fn bind(
+    listeners: &[Arc<Listener>],
+    workers: usize,
+    view: &View,
+) -> Result<Vec<Arc<ActiveListener>>, RunError> {
     let mut active = Vec::with_capacity(listeners.len());
     for listener in listeners {
         let bound = bind::bind(listener.clone(), workers, None)?;
@@ -196,8 +205,39 @@ fn start_admin(address: Option<&AdminAddress>, admin: Admin) -> Result<(), RunEr
     Ok(())
 }
 
-/// Waits until every cluster has its first hosts.
-async fn warm(bootstrap: &Bootstrap, publisher: &Arc<Publisher>, stats: &Arc<Stats>, view: &View) {
-    let _ = (bootstrap, publisher, stats);
-    view.waits_for(Vec::<UnreadyTargets>::new());
+/// Starts to resolve names, and waits until every cluster has its first answers or an exit is asked for. A lookup has a
+/// time limit of its own, so this ends.
+async fn warm(
+    bootstrap: &Bootstrap,
+    publisher: &Arc<Publisher>,
+    stats: &Stats,
+    view: &View,
+    lifecycle: &Lifecycle,
+) -> Vec<Resolving> {
+    let resolvers = Arc::new(Resolvers::default());
+    let mut resolving = Vec::with_capacity(bootstrap.resolving.len());
+    let mut unready = Vec::new();
+    for cluster in &bootstrap.resolving {
+        unready.push(UnreadyTargets {
+            name: format!("cluster {}", cluster.config.name),
+            targets: vec![format!("Cluster {}", cluster.config.name)],
+        });
+        resolving.push(dns::resolve(cluster.clone(), resolvers.clone(), publisher.clone(), stats));
+    }
+    view.waits_for(unready);
+    let mut exit = lifecycle.exit();
+    let all = async {
+        for (cluster, compiled) in resolving.iter_mut().zip(&bootstrap.resolving) {
+            if compiled.wait_for_warm {
+                // The sender goes only with the cluster itself.
+                let _ = (&mut cluster.first).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = all => {}
+        _ = exit.wait_for(|exit| *exit > Exit::No) => {}
+    }
+    view.waits_for(Vec::new());
+    resolving
 }

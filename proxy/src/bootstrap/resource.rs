@@ -10,6 +10,7 @@ use sampan_api::envoy::config::listener::v3::Listener as ListenerProto;
 use sampan_api::{Message, Value};
 
 use super::Load;
+use crate::control::compile::cluster::Compiled;
 use crate::control::compile::{self, Context, Scope};
 use crate::listener::config::Listener;
 
@@ -41,7 +42,10 @@ impl Load<'_> {
             }
             let scope = Scope::root(&shown, &self.rejects);
             match Cluster::decode(resource.wire.clone()) {
-                Ok(proto) => drop(compile::cluster::compile(&proto, &scope)),
+                Ok(proto) => {
+                    let compiled = compile::cluster::compile(&proto, &scope);
+                    self.resolving.extend(compiled.filter(Compiled::resolves_names));
+                }
                 Err(error) => drop(scope.reject::<()>(error.to_string())),
             }
             kept.push(resource);

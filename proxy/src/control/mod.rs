@@ -1,6 +1,7 @@
 //! The control thread: configuration in, snapshots out. It meets the workers only through what it publishes.
 
 pub mod compile;
+pub mod dns;
 pub mod publish;
 pub mod store;
 pub mod support;

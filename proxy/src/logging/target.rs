@@ -139,7 +139,7 @@ const BY_MODULE: &[(&str, &str)] = &[
     ("sampan_proxy::telemetry::trace", TRACING),
     ("sampan_proxy::telemetry", STATS),
     ("sampan_proxy::tls", CONNECTION),
-    ("sampan_proxy::upstream::dns", DNS),
+    ("sampan_proxy::control::dns", DNS),
     ("sampan_proxy::upstream::health", HEALTH_CHECKER),
     ("sampan_proxy::upstream::pool", POOL),
     ("sampan_proxy::upstream", UPSTREAM),
