@@ -116,14 +116,15 @@ impl<'a> Load<'a> {
         settings::identify(proto.node.get_or_insert_default(), self.options);
         let compiled = settings::compile(&proto, self.options, &Scope::root("bootstrap", &self.rejects));
         let slots = Arc::new(SlotNames::default());
+        let clusters = self.clusters(parts.clusters);
         let context = Context {
             slots: slots.clone(),
             runtime: compiled.runtime.clone(),
+            clusters: Arc::new(clusters.iter().map(|cluster| (*cluster.name).into()).collect()),
             service_cluster: compiled.node.cluster.clone(),
             service_node: compiled.node.id.clone(),
             log_files: self.log_files.clone(),
         };
-        let clusters = self.clusters(parts.clusters);
         slots.intern_all(clusters.iter().map(|cluster| &*cluster.name));
         let (listeners, ready) = self.listeners(parts.listeners, &context);
         let secrets = self.secrets(parts.secrets);

@@ -71,7 +71,7 @@ impl Load<'_> {
             let scope = Scope::root(&shown, &self.rejects);
             match ListenerProto::decode(resource.wire.clone()) {
                 Ok(proto) => {
-                    let _ = (&proto, context, &mut compiled);
+                    compiled.extend(compile::listener::compile(&proto, context, &scope).map(Arc::new));
                 }
                 Err(error) => drop(scope.reject::<()>(error.to_string())),
             }

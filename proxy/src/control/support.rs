@@ -8,6 +8,7 @@
 mod tests;
 
 use sampan_api::{Message, MessageSupport, Support, SupportTable, UnsupportedField, unsupported};
+use sampan_filters::registry;
 
 use super::compile;
 use crate::admin::source::Unsupported;
@@ -15,11 +16,17 @@ use crate::admin::source::Unsupported;
 /// The rows of every module that reads configuration.
 const ROWS: &[&[&[MessageSupport]]] = &[
     compile::cluster::SUPPORT,
+    compile::http::SUPPORT,
+    compile::listener::SUPPORT,
+    compile::network::SUPPORT,
+    compile::route::SUPPORT,
     &[
         compile::access_log::SUPPORT,
         compile::bootstrap::SUPPORT,
         compile::endpoints::SUPPORT,
         compile::format::SUPPORT,
+        compile::headers::SUPPORT,
+        compile::local_reply::SUPPORT,
         compile::matcher::SUPPORT,
         compile::runtime::SUPPORT,
         compile::stats_config::SUPPORT,
@@ -29,7 +36,7 @@ const ROWS: &[&[&[MessageSupport]]] = &[
 
 /// All rows.
 pub fn table() -> SupportTable {
-    SupportTable::new(ROWS.iter().copied().flatten().copied().flatten())
+    SupportTable::new(ROWS.iter().copied().flatten().copied().flatten().chain(registry::support()))
 }
 
 /// What a resource asks for and does not get, besides what does no harm.

@@ -10,14 +10,24 @@ pub mod cluster;
 pub mod endpoints;
 pub mod extension;
 pub mod format;
+pub mod headers;
+pub mod http;
+pub mod listener;
+pub mod local_reply;
 pub mod matcher;
+pub mod network;
+pub mod route;
 pub mod runtime;
 pub mod scope;
 pub mod stats_config;
 pub mod value;
 
+#[cfg(test)]
+mod testing;
+
 pub use scope::{Reject, Scope};
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::runtime::Runtime;
@@ -31,6 +41,8 @@ pub struct Context {
     pub slots: Arc<SlotNames>,
     /// The runtime layers.
     pub runtime: Arc<Runtime>,
+    /// Names of the clusters that exist, by which `validate_clusters` judges.
+    pub clusters: Arc<HashSet<Box<str>>>,
     /// `node.cluster`, or `--service-cluster`.
     pub service_cluster: Arc<str>,
     /// `node.id`, or `--service-node`.

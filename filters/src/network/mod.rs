@@ -1,0 +1,5 @@
+//! Network filters.
+
+pub mod connection_limit;
+pub mod direct_response;
+pub mod echo;
