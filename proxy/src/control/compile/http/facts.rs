@@ -12,8 +12,6 @@ pub fn needed(config: &HttpConfig) -> bool {
         || config.local_reply.format.is_some()
         || match &config.routes {
             RouteSource::Inline(routes) => in_routes(routes),
-            // Routes that come later may ask for anything.
-            RouteSource::Named(_) => true,
         }
 }
 
