@@ -4,40 +4,32 @@
 //! reads the head, starts the response and pumps the body down. The response side's end is the stream's end. What ends it
 //! earlier: the client leaves, a deadline passes, a filter replies.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Instant;
 
-use sampan_filters_api::http::Phases;
-use sampan_filters_api::{Headers, Known, LocalReply, Protocol, ResponseHead};
-use sampan_model::cluster::{Host, Resource, UpstreamProtocol};
-use sampan_model::route::{ClusterRef, ClusterSpecifier, Priority, WeightedTarget};
+use sampan_filters_api::{Headers, LocalReply, Protocol, ResponseHead};
 
-use super::body::{BodyReader, BodyWriter, Frame, H1Writer};
-use super::chain::{self, Shared};
+use super::body::{BodyReader, BodyWriter, H1Writer};
+use super::chain::Shared;
 use super::connection::HttpContext;
 use super::exchange::{Exchange, Responder};
 use super::h1::encode::{self, Connection, NameCase};
 use super::h1::response::RequestKind;
 use super::h1::{Framing, HeadLimits};
-use super::pump::{PumpError, Tap, pump};
-use super::route::{Forward, RouteConfig, WeightedPayload};
+use super::progress::Progress;
+use super::route::{Forward, RouteConfig};
 use super::stream::{self, Ended, Hit};
-use super::timeouts::{self, Deadlines};
-use super::upstream::{self, Answer, H1Receiver, H2Receiver, Receiver};
-use super::{h2, header_ops, upgrade};
+use super::target::Target;
+use super::upstream::{self, H1Receiver, H2Receiver, Receiver};
+use super::{h2, header_ops, timeouts, upgrade};
 use crate::failure::{Failure, Kind};
-use crate::net::alarm::{Alarm, earlier};
-use crate::telemetry::stats::Origin;
-use crate::telemetry::stats::kinds::{ClusterCounter, ClusterGauge, ClusterHistogram, HttpRouterCounter};
-use crate::upstream::cluster::{BreakerPermit, WorkerCluster};
+use crate::net::alarm::Alarm;
+use crate::telemetry::stats::kinds::HttpRouterCounter;
 use crate::upstream::connect::{Guard, address_of};
-use crate::upstream::pool::{self, HostPool};
+use crate::upstream::pool;
 
 /// What the route says about a request.
 pub struct Plan<'p> {
@@ -91,195 +83,11 @@ pub async fn forward(
     }
 }
 
-/// The cluster and host for a request, counted.
-struct Target<'p> {
-    cluster: Rc<WorkerCluster>,
-    pool: Rc<HostPool>,
-    weighted: Option<&'p WeightedPayload>,
-    priority: Priority,
-    since: Instant,
-    _permit: BreakerPermit,
-}
-
-impl<'p> Target<'p> {
-    fn find(context: &HttpContext, shared: &RefCell<Shared<'_>>, plan: &Plan<'p>) -> Result<Self, Failure> {
-        let action = &plan.forward.action;
-        let missing = || {
-            context.stats.router.inc(HttpRouterCounter::NoCluster);
-            Failure::from(Kind::NoCluster(action.cluster_not_found_status))
-        };
-        let mut weighted = None;
-        let named;
-        let reference: &ClusterRef = match &action.cluster {
-            ClusterSpecifier::Cluster(reference) => reference,
-            ClusterSpecifier::Header(name) => {
-                named = by_header(shared, plan.routes, name.as_bytes()).ok_or_else(missing)?;
-                &named
-            }
-            ClusterSpecifier::Weighted(clusters) => {
-                let chosen = clusters.choose(plan.random);
-                weighted = Some(&chosen.payload);
-                match &chosen.target {
-                    WeightedTarget::Cluster(reference) => reference,
-                    WeightedTarget::Header(name) => {
-                        named = by_header(shared, plan.routes, name.as_bytes()).ok_or_else(missing)?;
-                        &named
-                    }
-                }
-            }
-        };
-        if context.config.needs_facts {
-            shared.borrow_mut().info.upstream.cluster = Some(reference.name.clone());
-        }
-        let cluster = context.worker.cluster(reference.slot).ok_or_else(missing)?;
-        if context.config.needs_facts {
-            shared.borrow_mut().info.upstream.cluster_alt.clone_from(&cluster.config().alt_stat_name);
-        }
-        let priority = action.priority;
-        let picked = context.worker.with_rng(|rng| cluster.pick(rng));
-        let pool = picked.ok_or(Failure::from(Kind::NoHost))?;
-        let permit = cluster.try_acquire(priority, Resource::Requests).map_err(|_| {
-            cluster.stats().inc(ClusterCounter::UpstreamRqPendingOverflow);
-            Failure::from(Kind::Overflow)
-        })?;
-        cluster.stats().inc(ClusterCounter::UpstreamRqTotal);
-        cluster.stats().raise(ClusterGauge::UpstreamRqActive);
-        let counters = &pool.host().counters;
-        counters.rq_total.fetch_add(1, Relaxed);
-        counters.rq_active.fetch_add(1, Relaxed);
-        Ok(Self { cluster, pool, weighted, priority, since: Instant::now(), _permit: permit })
-    }
-
-    fn host(&self) -> &Arc<Host> {
-        self.pool.host()
-    }
-
-    /// The protocol to speak with it.
-    fn protocol(&self, downstream: Protocol) -> Protocol {
-        match self.cluster.config().http.protocol {
-            UpstreamProtocol::Http2 => Protocol::Http2,
-            UpstreamProtocol::UseDownstream if downstream == Protocol::Http2 => Protocol::Http2,
-            UpstreamProtocol::Http1 | UpstreamProtocol::UseDownstream | UpstreamProtocol::Auto => {
-                Protocol::Http11
-            }
-        }
-    }
-
-    /// Counts a response that the upstream gave.
-    fn responded(&self, status: u16, head: &ResponseHead) {
-        let canary = head.headers.known(Known::XEnvoyUpstreamCanary) == Some(b"true");
-        let _ = canary;
-        self.cluster.stats().response(status, Origin::External);
-        let counters = &self.host().counters;
-        if status >= 500 {
-            counters.rq_error.fetch_add(1, Relaxed)
-        } else {
-            counters.rq_success.fetch_add(1, Relaxed)
-        };
-    }
-
-    /// Counts a request that failed.
-    fn failed(&self, failure: &Failure, status: u16) {
-        let stats = self.cluster.stats();
-        let counters = &self.host().counters;
-        match failure.kind {
-            Kind::ResponseTimeout => {
-                stats.inc(ClusterCounter::UpstreamRqTimeout);
-                counters.rq_timeout.fetch_add(1, Relaxed);
-            }
-            Kind::UpstreamReset { .. } => stats.inc(ClusterCounter::UpstreamRqRxReset),
-            Kind::DownstreamClosed | Kind::DownstreamReset => {
-                stats.inc(ClusterCounter::UpstreamRqCancelled);
-                return;
-            }
-            _ => {}
-        }
-        counters.rq_error.fetch_add(1, Relaxed);
-        if status > 0 && !failure.after_head {
-            stats.response(status, Origin::External);
-        }
-    }
-}
-
-impl Drop for Target<'_> {
-    fn drop(&mut self) {
-        self.cluster.stats().lower(ClusterGauge::UpstreamRqActive);
-        self.cluster
-            .stats()
-            .record(ClusterHistogram::UpstreamRqTime, self.since.elapsed().as_millis() as u64);
-        self.host().counters.rq_active.fetch_sub(1, Relaxed);
-    }
-}
-
-fn by_header(shared: &RefCell<Shared<'_>>, routes: &RouteConfig, name: &[u8]) -> Option<ClusterRef> {
-    let shared = shared.borrow();
-    let value = shared.request.field(name)?;
-    let (name, slot) = routes.clusters_by_name.slot(value)?;
-    Some(ClusterRef { name, slot })
-}
-
-/// How far a stream has come; shared by its two directions.
-pub(super) struct Progress {
-    deadlines: Deadlines,
-    request_done: Cell<Option<Instant>>,
-    last_activity: Cell<Instant>,
-    head_sent: Cell<bool>,
-    switched: Cell<bool>,
-}
-
-impl Progress {
-    fn new(deadlines: Deadlines, bodiless: bool) -> Self {
-        let now = Instant::now();
-        Self {
-            deadlines,
-            request_done: Cell::new(bodiless.then_some(now)),
-            last_activity: Cell::new(now),
-            head_sent: Cell::new(false),
-            switched: Cell::new(false),
-        }
-    }
-
-    /// The next deadline of the stream.
-    fn next(&self) -> Option<Instant> {
-        let d = &self.deadlines;
-        let idle = d.idle.map(|limit| self.last_activity.get() + limit);
-        let response = if self.switched.get() {
-            None
-        } else {
-            d.response.zip(self.request_done.get()).map(|(limit, since)| since + limit)
-        };
-        let request = if self.request_done.get().is_none() { d.request } else { None };
-        earlier(earlier(idle, response), earlier(request, earlier(d.max_stream, d.upstream_max)))
-    }
-
-    /// Which deadline it was that passed.
-    fn expired(&self) -> Kind {
-        let now = Instant::now();
-        let d = &self.deadlines;
-        let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if passed(d.response.zip(self.request_done.get()).map(|(limit, since)| since + limit))
-            && !self.switched.get()
-        {
-            Kind::ResponseTimeout
-        } else if passed(d.max_stream) {
-            Kind::MaxDuration
-        } else if passed(d.upstream_max) {
-            Kind::UpstreamMaxDuration
-        } else if self.request_done.get().is_none() && passed(d.request) {
-            Kind::RequestTimeout
-        } else {
-            Kind::StreamIdle
-        }
-    }
-
-    fn touch(&self) {
-        self.last_activity.set(Instant::now());
-    }
-}
-
 /// What ends a stream before its response does.
-enum End {
+pub(super) enum End {
+    /// It failed.
     Failure(Failure),
+    /// A filter replied.
     Reply(Box<LocalReply>),
 }
 
@@ -290,24 +98,33 @@ impl From<Failure> for End {
 }
 
 /// A response that came to its end.
-struct Complete {
-    keep: bool,
-    upstream_reusable: bool,
+pub(super) struct Complete {
+    /// The downstream connection may serve another request.
+    pub keep: bool,
+    /// So may the upstream one.
+    pub upstream_reusable: bool,
 }
 
 /// Everything that an attempt needs.
-struct Way<'w, 'c, 's> {
-    context: &'w HttpContext,
-    shared: &'w RefCell<Shared<'s>>,
-    plan: &'w Plan<'w>,
-    target: &'w Target<'w>,
-    progress: &'w Progress,
-    responder: RefCell<Option<Responder<'c>>>,
+pub(super) struct Way<'w, 'c, 's> {
+    /// The connection.
+    pub context: &'w HttpContext,
+    /// The stream.
+    pub shared: &'w RefCell<Shared<'s>>,
+    /// The route.
+    pub plan: &'w Plan<'w>,
+    /// The cluster and host.
+    pub target: &'w Target<'w>,
+    /// How far it has come.
+    pub progress: &'w Progress,
+    /// The way back; gone once the response has begun.
+    pub responder: RefCell<Option<Responder<'c>>>,
     /// The protocol to switch to, if the request asks and the configuration allows.
-    switch: Option<upgrade::Switch>,
+    pub switch: Option<upgrade::Switch>,
     version: Protocol,
     framing: Framing,
-    expects_continue: bool,
+    /// The client waits for 100.
+    pub expects_continue: bool,
 }
 
 impl<'c> Way<'_, 'c, '_> {
@@ -533,151 +350,6 @@ impl<'c> Way<'_, 'c, '_> {
         .await
     }
 
-    /// Sends the body up, then watches the client.
-    async fn request_side(&self, body: &mut BodyReader<'_>, writer: &mut BodyWriter<'_>) -> Result<(), End> {
-        if self.switch.is_some() {
-            // The head goes now; anything else waits until the other side agrees.
-            if poll_fn(|cx| writer.poll_flush(cx)).await.is_err() {
-                return Ok(());
-            }
-            poll_fn(|_| if self.progress.switched.get() { Poll::Ready(()) } else { Poll::Pending }).await;
-            body.switch_to_raw();
-            writer.switch_to_raw();
-        }
-        let mut tap = RequestTap { way: self, active: self.shared.borrow().wants(REQUEST_BODY) };
-        match pump(body, writer, &mut tap).await {
-            Ok(()) => {}
-            // The upstream may have answered before it closed; the response side will tell.
-            Err(PumpError::Writer(_)) => return Ok(()),
-            Err(PumpError::Filter(reply)) => return Err(End::Reply(reply)),
-            Err(PumpError::Reader(error)) => return Err(downstream_failure(&error).into()),
-        }
-        let now = Instant::now();
-        self.progress.request_done.set(Some(now));
-        if self.switch.is_some() {
-            writer.close().await;
-            return Ok(());
-        }
-        if self.context.config.needs_facts {
-            let mut shared = self.shared.borrow_mut();
-            shared.info.request_complete = Some(now);
-            shared.info.upstream.request_sent.1 = Some(now);
-        }
-        poll_fn(|cx| body.poll_closed(cx)).await;
-        Err(Failure::from(Kind::DownstreamClosed).into())
-    }
-
-    /// Reads the response head, starts the response, sends the body down.
-    async fn response_side(
-        &self,
-        incoming: &mut ResponseHead,
-        mut receiver: Receiver<'_>,
-        protocol: Protocol,
-    ) -> Result<Complete, End> {
-        let answer = self.final_head(incoming, &mut receiver, protocol).await?;
-        let end = answer.framing.is_empty() && !answer.switched;
-        self.accept_head(incoming, end).await?;
-        let Some(responder) = self.responder.borrow_mut().take() else {
-            return Err(Failure::from(Kind::FilterFailed).into());
-        };
-        let started = {
-            let shared = self.shared.borrow();
-            if answer.switched
-                || (self.switch.is_some() && protocol == Protocol::Http2 && shared.response.status == 200)
-            {
-                self.progress.switched.set(true);
-                responder.start_switched(shared.response, self.switch.as_ref().and_then(|s| s.protocol()))
-            } else {
-                let now = Instant::now();
-                // An answer before the end of the request ends the connection: what is left of the request is not read.
-                let early = self.progress.request_done.get().is_none() && end;
-                let close = early || self.context.should_close(now);
-                responder.start(shared.response, answer.framing, end, close)
-            }
-        };
-        let mut started = started.map_err(|_| Failure::from(Kind::DownstreamClosed).after_head())?;
-        self.progress.head_sent.set(true);
-        let mut body = receiver.body(answer.framing);
-        let mut tap = ResponseTap { way: self, active: self.shared.borrow().wants(RESPONSE_BODY) };
-        let result = pump(&mut body, &mut started.body, &mut tap).await;
-        match result {
-            Ok(()) => {
-                if self.progress.switched.get() {
-                    started.body.close().await;
-                }
-                Ok(Complete {
-                    keep: started.keep,
-                    upstream_reusable: answer.persistent
-                        && !answer.switched
-                        && self.progress.request_done.get().is_some(),
-                })
-            }
-            Err(PumpError::Reader(error)) => {
-                let failure = upstream::failure(error, protocol, true);
-                // What has arrived is passed on before the message is cut.
-                let _ = poll_fn(|cx| started.body.poll_flush(cx)).await;
-                started.body.abort();
-                Err(failure.into())
-            }
-            Err(PumpError::Writer(error)) => Err(downstream_failure(&error).after_head().into()),
-            Err(PumpError::Filter(_)) => {
-                started.body.abort();
-                Err(Failure::from(Kind::FilterFailed).after_head().into())
-            }
-        }
-    }
-
-    /// Reads heads until a final one; interim ones are passed on or dropped.
-    async fn final_head(
-        &self,
-        incoming: &mut ResponseHead,
-        receiver: &mut Receiver<'_>,
-        protocol: Protocol,
-    ) -> Result<Answer, End> {
-        loop {
-            let answer =
-                receiver.head(incoming).await.map_err(|error| upstream::failure(error, protocol, false))?;
-            self.progress.touch();
-            if incoming.status >= 200 || answer.switched {
-                return Ok(answer);
-            }
-            if incoming.status == 100 && self.context.config.proxy_100_continue && self.expects_continue {
-                self.interim(incoming).await?;
-            }
-        }
-    }
-
-    async fn interim(&self, head: &ResponseHead) -> Result<(), End> {
-        let Some(mut responder) = self.responder.borrow_mut().take() else { return Ok(()) };
-        let sent = responder.interim(head).await;
-        *self.responder.borrow_mut() = Some(responder);
-        sent.map_err(|_| Failure::from(Kind::DownstreamClosed).into())
-    }
-
-    /// The head goes through filters and header changes.
-    async fn accept_head(&self, incoming: &mut ResponseHead, end: bool) -> Result<(), End> {
-        {
-            let mut shared = self.shared.borrow_mut();
-            std::mem::swap(shared.response, incoming);
-            shared.has_response = true;
-            let status = shared.response.status;
-            shared.info.response_code = status;
-            shared.info.details = "via_upstream".into();
-            shared.info.bytes.response_headers = shared.response.headers.byte_size() as u64;
-            if self.context.config.needs_facts {
-                shared.info.upstream.response_received.0 = Some(Instant::now());
-            }
-            self.target.responded(status, shared.response);
-            let took = self.target.since.elapsed();
-            header_ops::route_response(self.context, self.plan, self.target.weighted, took, &mut shared);
-        }
-        if self.shared.borrow().wants(Phases::RESPONSE_HEAD) {
-            chain::response_head(self.shared, end).await.map_err(End::Reply)?;
-        }
-        header_ops::finish_response(self.context, &mut self.shared.borrow_mut());
-        Ok(())
-    }
-
     /// The end of a stream whose response did not come to its own.
     async fn end(&self, end: End, responder: Option<Responder<'_>>) -> Ended {
         match (end, responder) {
@@ -702,66 +374,5 @@ impl<'c> Way<'_, 'c, '_> {
                 Ended { keep: false }
             }
         }
-    }
-}
-
-fn downstream_failure(error: &super::body::BodyError) -> Failure {
-    match error {
-        super::body::BodyError::Closed => Kind::DownstreamClosed.into(),
-        super::body::BodyError::Codec(error) => Kind::Codec(*error).into(),
-        super::body::BodyError::Reset(_) => Kind::DownstreamReset.into(),
-    }
-}
-
-const REQUEST_BODY: Phases = Phases::REQUEST_DATA.and(Phases::REQUEST_TRAILERS);
-const RESPONSE_BODY: Phases = Phases::RESPONSE_DATA.and(Phases::RESPONSE_TRAILERS);
-
-struct RequestTap<'t, 'w, 'c, 's> {
-    way: &'t Way<'w, 'c, 's>,
-    active: bool,
-}
-
-impl Tap for RequestTap<'_, '_, '_, '_> {
-    async fn frame(&mut self, frame: &mut Frame) -> Result<(), Box<LocalReply>> {
-        if let Frame::Data(data, _) = frame {
-            self.way.shared.borrow_mut().info.bytes.received += data.len() as u64;
-            self.way.progress.touch();
-        }
-        if self.active {
-            match frame {
-                Frame::Data(data, end) => chain::request_data(self.way.shared, data, *end).await?,
-                Frame::Trailers(trailers) => chain::request_trailers(self.way.shared, trailers).await?,
-                Frame::End => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-struct ResponseTap<'t, 'w, 'c, 's> {
-    way: &'t Way<'w, 'c, 's>,
-    active: bool,
-}
-
-impl Tap for ResponseTap<'_, '_, '_, '_> {
-    async fn frame(&mut self, frame: &mut Frame) -> Result<(), Box<LocalReply>> {
-        match frame {
-            Frame::Data(data, _) => {
-                self.way.shared.borrow_mut().info.bytes.sent += data.len() as u64;
-                self.way.progress.touch();
-            }
-            Frame::Trailers(trailers) => {
-                self.way.shared.borrow_mut().info.bytes.response_trailers = trailers.byte_size() as u64;
-            }
-            Frame::End => {}
-        }
-        if self.active {
-            match frame {
-                Frame::Data(data, end) => chain::response_data(self.way.shared, data, *end).await?,
-                Frame::Trailers(trailers) => chain::response_trailers(self.way.shared, trailers).await?,
-                Frame::End => {}
-            }
-        }
-        Ok(())
     }
 }
