@@ -6,12 +6,13 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, BytesMut};
 use sampan_filters_api::Address;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
 
@@ -84,6 +85,60 @@ impl Io {
         }
     }
 
+    /// Whether its bytes are those of a socket, so that they may move by descriptor without being seen.
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Io::Tcp(_) | Io::Unix(_))
+    }
+
+    /// Runs a reading system call on the socket once it is readable; again after it said that it would block.
+    pub fn poll_read_with<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            ready!(self.poll_readable(cx))?;
+            let result = match self {
+                Io::Tcp(stream) => {
+                    let stream = stream.borrow();
+                    stream.try_io(Interest::READABLE, || call(stream.as_fd()))
+                }
+                Io::Unix(stream) => {
+                    let stream = stream.borrow();
+                    stream.try_io(Interest::READABLE, || call(stream.as_fd()))
+                }
+            };
+            if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                return Poll::Ready(result);
+            }
+        }
+    }
+
+    /// Runs a writing system call on the socket once it is writable; again after it said that it would block.
+    pub fn poll_write_with<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let result = match self {
+                Io::Tcp(stream) => {
+                    let stream = stream.borrow();
+                    ready!(stream.poll_write_ready(cx))?;
+                    stream.try_io(Interest::WRITABLE, || call(stream.as_fd()))
+                }
+                Io::Unix(stream) => {
+                    let stream = stream.borrow();
+                    ready!(stream.poll_write_ready(cx))?;
+                    stream.try_io(Interest::WRITABLE, || call(stream.as_fd()))
+                }
+            };
+            if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                return Poll::Ready(result);
+            }
+        }
+    }
+
     /// Writes once.
     pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         with!(self, stream => stream.poll_write(cx, data))
@@ -128,7 +183,12 @@ impl Io {
 
     /// Says that nothing more will be written.
     pub async fn shutdown(&self) -> io::Result<()> {
-        poll_fn(|cx| with!(self, stream => stream.poll_shutdown(cx))).await
+        poll_fn(|cx| self.poll_shutdown_write(cx)).await
+    }
+
+    /// Says that nothing more will be written; see [`Io::shutdown`].
+    pub fn poll_shutdown_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with!(self, stream => stream.poll_shutdown(cx))
     }
 
     /// The local address, as far as the socket knows it.

@@ -61,14 +61,14 @@ pub async fn connect(
     host: &Arc<Host>,
     permit: BreakerPermit,
 ) -> Result<Connection, Failure> {
-    let config = cluster.config();
+    // Read now: the cluster may take a new version over while the connect is under way.
+    let (timeout, options) = (cluster.config().connect_timeout, options(&cluster.config()));
     let stats = cluster.stats();
     let started = Instant::now();
     stats.inc(ClusterCounter::UpstreamCxTotal);
     host.counters.cx_total.fetch_add(1, Relaxed);
     let address = address_of(host);
-    let options = options(&config);
-    let attempt = tokio::time::timeout(config.connect_timeout, socket::connect(&address, &options));
+    let attempt = tokio::time::timeout(timeout, socket::connect(&address, &options));
     let io = match attempt.await {
         Ok(Ok(io)) => io,
         Ok(Err(error)) => {

@@ -25,6 +25,7 @@ use crate::http::connection::HttpStats;
 use crate::http::stream::Scratch;
 use crate::process::drain::DrainState;
 use crate::snapshot::{ClusterEntry, Snapshot};
+use crate::tcp::proxy::WorkerTcp;
 use crate::telemetry::access_log::WorkerLogs;
 use crate::telemetry::stats::Writer;
 use crate::upstream::cluster::WorkerCluster;
@@ -43,6 +44,8 @@ pub struct Worker {
     pub logs: Rc<WorkerLogs>,
     /// Read buffers to reuse.
     pub buffers: Buffers,
+    /// What its TCP connections share.
+    pub tcp: WorkerTcp,
     snapshot: RefCell<Arc<Snapshot>>,
     clusters: RefCell<Vec<Option<Used>>>,
     http_stats: RefCell<HashMap<*const HttpConfig, Rc<HttpStats>, ahash::RandomState>>,
@@ -66,6 +69,7 @@ impl Worker {
             writer: Writer::worker(index),
             logs: WorkerLogs::new(&shared.logs),
             buffers: Buffers::default(),
+            tcp: WorkerTcp::default(),
             idle: idle::Idle::default(),
             drain: Cell::new(shared.lifecycle.drain_state()),
             shared,
