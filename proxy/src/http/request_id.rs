@@ -1,8 +1,33 @@
-//! A first, plain version; its full form follows.
-use super::config::HttpConfig;
+//! `x-request-id`: made where there is none, or where the client's is not to be believed.
+//!
+//! Called by [`super::stream`] after [`super::forwarding`], which tells internal from external requests.
+//!
+//! Ids are random UUIDs (version 4). `pack_trace_reason` says that the version digit tells why a request is traced; a request
+//! that is not traced, and none is, has the plain digit, so there is nothing to pack.
+
+use fastrand::Rng;
 use sampan_filters_api::{Known, RequestHead, StreamInfo};
-pub fn apply(_: &HttpConfig, rng: &mut fastrand::Rng, _: &mut StreamInfo, head: &mut RequestHead) {
-    let id = uuid::Builder::from_random_bytes(rng.u128(..).to_le_bytes()).into_uuid();
-    let mut buf = [0; 36];
-    head.headers.set_known(Known::XRequestId, id.hyphenated().encode_lower(&mut buf));
+
+use super::config::HttpConfig;
+
+/// Sets the request's id. The stream's facts get a copy where something reads them.
+pub fn apply(config: &HttpConfig, rng: &mut Rng, info: &mut StreamInfo, head: &mut RequestHead) {
+    let rules = &config.request_id;
+    if rules.generate {
+        let edge = config.forwarding.use_remote_address && !head.headers.has(Known::XEnvoyInternal);
+        let given = head.headers.known(Known::XRequestId).is_some_and(|id| !id.is_empty());
+        if !given || (edge && !rules.preserve_external) {
+            let id = uuid::Builder::from_random_bytes(random(rng)).into_uuid();
+            let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+            head.headers.set_known(Known::XRequestId, id.hyphenated().encode_lower(&mut text).as_bytes());
+        }
+    }
+    if config.needs_facts {
+        let id = head.headers.known(Known::XRequestId).filter(|id| !id.is_empty());
+        info.stream_id = id.map(|id| String::from_utf8_lossy(id).into());
+    }
+}
+
+fn random(rng: &mut Rng) -> [u8; 16] {
+    rng.u128(..).to_ne_bytes()
 }
