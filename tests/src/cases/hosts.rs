@@ -20,11 +20,6 @@ fn bootstrap() -> Bootstrap {
             "",
             "virtual_hosts: [{name: v, domains: [\"*\"], require_tls: ALL, routes: [{match: {prefix: /}, route: {cluster: a}}]}]",
         )
-        .http_config(
-            "vhost-header",
-            "",
-            "vhost_header: x-vhost\nvirtual_hosts:\n- {name: one, domains: [one], routes: [{name: one, match: {prefix: /}, route: {cluster: a}}]}\n- {name: two, domains: [two], routes: [{name: two, match: {prefix: /}, route: {cluster: b}}]}",
-        )
 }
 
 const HOSTS: &str = r#"
@@ -81,14 +76,5 @@ fn cases() -> Vec<Case> {
             .status(301)
             .want("h:location", "https://shop.example/x?y")
             .absent("up"),
-        case("vhost-header", "vhost-header")
-            .get_with("/", "host: one\r\nx-vhost: two\r\n")
-            .via("b")
-            .want("log.route", "two"),
-        case("vhost-header-missing", "vhost-header").get_with("/", "host: one\r\n").refused(
-            404,
-            "NR",
-            "route_not_found",
-        ),
     ]
 }

@@ -39,7 +39,6 @@ fn bootstrap() -> Bootstrap {
         .listener_of("by-source", &format!("filter_chains: [{}, {}, {}]", direct("wide", &source("0.0.0.0", 0)), direct("loopback", &source("127.0.0.0", 8)), direct("far", &source("10.0.0.0", 8))))
         .listener_of("default", &format!("filter_chains: [{}]\ndefault_filter_chain: {}", direct("far", &source("10.0.0.0", 8)), direct("default", "")))
         .listener_of("source-port", &format!("filter_chains: [{}, {}]", direct("low", "filter_chain_match: {source_ports: [1]},"), direct("rest", "")))
-        .listener_of("source-type", &format!("filter_chains: [{}, {}]", direct("local", "filter_chain_match: {source_type: SAME_IP_OR_LOOPBACK},"), direct("external", "filter_chain_match: {source_type: EXTERNAL},")))
         .listener_of("limited", limited)
         .listener_of("small-buffers", &format!("per_connection_buffer_limit_bytes: 1024\nfilter_chains: [{}]", chain("c", "", "tcp")))
         .listener_of("two-addresses", &format!("additional_addresses: [{{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}]\nfilter_chains: [{}]", direct("both", "")))
@@ -62,7 +61,6 @@ fn chains() -> Vec<Case> {
         says("most-specific-source", "by-source", "loopback"),
         says("default-chain", "default", "default"),
         says("source-port-not", "source-port", "rest"),
-        says("source-type", "source-type", "local"),
         says("more-addresses", "two-addresses", "both"),
     ]
 }

@@ -94,8 +94,6 @@ const REWRITES: &str = r#"
 - {name: host-xfh, match: {path: /host-xfh}, route: {cluster: a, host_rewrite_literal: inner.local, append_x_forwarded_host: true}}
 - {name: host-header, match: {path: /host-header}, route: {cluster: a, host_rewrite_header: x-new-host}}
 - {name: host-regex, match: {prefix: /host-regex}, route: {cluster: a, host_rewrite_path_regex: {pattern: {regex: "^/host-regex/([^/]+).*$"}, substitution: "\\1.local"}}}
-- {name: path-rewrite, match: {prefix: /pr}, route: {cluster: a, path_rewrite: "/%REQ(x-to)%/end"}}
-- {name: host-rewrite, match: {prefix: /hr}, route: {cluster: a, host_rewrite: "%REQ(x-to)%.local"}}
 - {name: plain, match: {prefix: /}, route: {cluster: b}}
 "#;
 
@@ -136,7 +134,6 @@ const DIRECT: &str = r#"
 - {name: bytes, match: {path: /bytes}, direct_response: {status: 200, body: {inline_bytes: aGk=}}}
 - {name: empty, match: {path: /empty}, direct_response: {status: 404}}
 - {name: typed, match: {path: /typed}, direct_response: {status: 200, body: {inline_string: "{}"}}, response_headers_to_add: [{header: {key: content-type, value: application/json}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]}
-- {name: formatted, match: {path: /formatted}, direct_response: {status: 200, body_format: {text_format_source: {inline_string: "%REQ(:METHOD)% %PROTOCOL%"}}}}
 - {name: "no", match: {path: /no-body}, direct_response: {status: 204}}
 - {name: none, match: {path: /none}, non_forwarding_action: {}}
 "#;
@@ -155,7 +152,6 @@ fn direct() -> Vec<Case> {
         direct("direct-bytes", "/bytes", 200, "hi"),
         direct("direct-empty", "/empty", 404, ""),
         direct("direct-typed", "/typed", 200, "{}").want("h:content-type", "application/json"),
-        direct("direct-formatted", "/formatted", 200, "GET HTTP/1.1"),
         direct("direct-204", "/no-body", 204, ""),
         direct("direct-body-at-its-limit", "/", 200, "sixteen bytes ok").at("small-body"),
         case("direct-to-head", "direct")
