@@ -130,7 +130,7 @@ impl<'a> Load<'a> {
         let secrets = self.secrets(parts.secrets);
         Some(Bootstrap {
             settings: compiled,
-            node: self.node(&proto),
+            node: node(&proto),
             rest: proto.encode_to_vec(),
             clusters,
             resolving: std::mem::take(&mut self.resolving),
@@ -171,11 +171,6 @@ impl<'a> Load<'a> {
                 _ => self.warnings.push(format!("{}: {}", note.path, note.text)),
             }
         }
-    }
-
-    fn node(&self, proto: &pb::Bootstrap) -> Json {
-        let node = proto.node.clone().unwrap_or_default();
-        Message::from_prost(&node).map_or(Json::Null, |read| sampan_api::message_to_json(&read.message, true))
     }
 
     fn refuse(&self, resource: &str, path: &str, reason: impl Into<String>) {
@@ -230,6 +225,12 @@ fn told(error: FieldError) -> Reject {
         reason: error.reason,
         hint: error.hint.unwrap_or_default(),
     }
+}
+
+/// The node as JSON.
+fn node(proto: &pb::Bootstrap) -> Json {
+    let node = proto.node.clone().unwrap_or_default();
+    Message::from_prost(&node).map_or(Json::Null, |read| sampan_api::message_to_json(&read.message, true))
 }
 
 fn log_files(options: &Options) -> LogFiles {

@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn the_runtime_is_replaced_and_the_rest_kept() {
         let publisher = Publisher::new(&[resource("a")], Arc::default(), Arc::default());
-        publisher.runtime(Runtime { layers: vec![Default::default()] });
+        publisher.runtime(Runtime { layers: vec![crate::runtime::Layer::default()] });
         let now = publisher.published().load();
         assert_eq!((now.runtime.layers.len(), now.clusters.len()), (1, 1));
     }

@@ -199,7 +199,7 @@ fn common_lb(proto: &pb::Cluster, config: &mut Cluster) {
             config.common_lb.fail_traffic_on_panic = zone.fail_traffic_on_panic;
         }
         Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => {
-            config.common_lb.locality_weighted = true
+            config.common_lb.locality_weighted = true;
         }
         None => {}
     }

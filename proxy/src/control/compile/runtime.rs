@@ -126,6 +126,7 @@ fn fraction(fields: &Struct) -> Option<FractionalPercent> {
 
 #[cfg(test)]
 mod tests {
+    use sampan_api::envoy::config::bootstrap::v3::runtime_layer::AdminLayer;
     use sampan_api::google::protobuf;
 
     use super::super::scope::Rejects;
@@ -154,7 +155,7 @@ mod tests {
         let proto = LayeredRuntime {
             layers: vec![
                 layer("s", LayerSpecifier::StaticLayer(fields)),
-                layer("admin", LayerSpecifier::AdminLayer(Default::default())),
+                layer("admin", LayerSpecifier::AdminLayer(AdminLayer::default())),
             ],
         };
         let rejects = Rejects::default();

@@ -61,8 +61,7 @@ impl Store {
 
     fn clusters(&self) -> Json {
         let mut part = part("ClustersConfigDump");
-        self.list(
-            &mut part,
+        list(&mut part,
             &self.clusters,
             CLUSTER,
             "cluster",
@@ -116,23 +115,22 @@ impl Store {
         add(&mut part, "static_secrets", fixed.collect());
         part
     }
+}
 
-    fn list(&self, part: &mut Json, kept: &[Stored], name: &str, field: &str, [fixed, dynamic]: [&str; 2]) {
-        let (mut of_bootstrap, mut of_api) = (Vec::new(), Vec::new());
-        for resource in kept {
-            let (resource_json, time) = (typed(name, &resource.wire), updated(resource));
-            match &resource.origin {
-                Origin::Static => of_bootstrap.push(json!({field: resource_json, "last_updated": time})),
-                Origin::Dynamic { version } => {
-                    of_api.push(
-                        json!({"version_info": &**version, field: resource_json, "last_updated": time}),
-                    );
-                }
+/// Adds static and dynamic resources of one kind.
+fn list(part: &mut Json, kept: &[Stored], name: &str, field: &str, [fixed, dynamic]: [&str; 2]) {
+    let (mut of_bootstrap, mut of_api) = (Vec::new(), Vec::new());
+    for resource in kept {
+        let (resource_json, time) = (typed(name, &resource.wire), updated(resource));
+        match &resource.origin {
+            Origin::Static => of_bootstrap.push(json!({field: resource_json, "last_updated": time})),
+            Origin::Dynamic { version } => {
+                of_api.push(json!({"version_info": &**version, field: resource_json, "last_updated": time}));
             }
         }
-        add(part, fixed, of_bootstrap);
-        add(part, dynamic, of_api);
     }
+    add(part, fixed, of_bootstrap);
+    add(part, dynamic, of_api);
 }
 
 fn part(name: &str) -> Json {
