@@ -19,6 +19,7 @@ use crate::bootstrap::{self, Bootstrap};
 use crate::cli::{Mode, Options};
 use crate::control::compile::Reject;
 use crate::control::dns::{self, Resolvers, Resolving};
+use crate::control::gauges::ClusterGauges;
 use crate::control::publish::Publisher;
 use crate::control::store::{Store, View};
 use crate::listener::bind::{self, ActiveListener, BindError};
@@ -129,6 +130,7 @@ async fn control(options: Options, bootstrap: Bootstrap, log: &Logging) -> Resul
     let stats = Arc::new(Stats::new(&settings.stats)?);
     let publisher =
         Arc::new(Publisher::new(&bootstrap.clusters, bootstrap.slots.clone(), settings.runtime.clone()));
+    stats.provide(Arc::new(ClusterGauges(publisher.published().clone())));
     let store = Store::new(&bootstrap);
     let view = Arc::new(View::new(store, publisher.clone(), bootstrap.unsupported.clone()));
     let admin = Admin {

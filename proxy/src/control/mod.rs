@@ -2,6 +2,7 @@
 
 pub mod compile;
 pub mod dns;
+pub mod gauges;
 pub mod publish;
 pub mod store;
 pub mod support;
