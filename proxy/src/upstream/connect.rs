@@ -72,12 +72,14 @@ pub async fn connect(
     let io = match attempt.await {
         Ok(Ok(io)) => io,
         Ok(Err(error)) => {
-            count_failure(cluster, host);
+            count_failure(cluster, host, started);
+            stats.inc(ClusterCounter::UpstreamCxDestroyRemote);
             return Err(Kind::ConnectFailed(describe(&error)).into());
         }
         Err(_) => {
             stats.inc(ClusterCounter::UpstreamCxConnectTimeout);
-            count_failure(cluster, host);
+            count_failure(cluster, host, started);
+            stats.inc(ClusterCounter::UpstreamCxDestroyLocal);
             return Err(Kind::ConnectTimeout.into());
         }
     };
@@ -109,8 +111,12 @@ pub fn permit(cluster: &Rc<WorkerCluster>, priority: Priority, has_one: bool) ->
     }
 }
 
-fn count_failure(cluster: &Rc<WorkerCluster>, host: &Host) {
-    cluster.stats().inc(ClusterCounter::UpstreamCxConnectFail);
+/// A connection that never opened counts as destroyed all the same.
+fn count_failure(cluster: &Rc<WorkerCluster>, host: &Host, started: Instant) {
+    let stats = cluster.stats();
+    stats.inc(ClusterCounter::UpstreamCxConnectFail);
+    stats.inc(ClusterCounter::UpstreamCxDestroy);
+    stats.record(ClusterHistogram::UpstreamCxLengthMs, started.elapsed().as_millis() as u64);
     host.counters.cx_connect_fail.fetch_add(1, Relaxed);
 }
 
