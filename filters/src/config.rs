@@ -12,7 +12,8 @@ use prost::Message;
 use sampan_api::google::protobuf;
 
 /// One field of a filter's configuration that is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {reason}")]
 pub struct ConfigError {
     /// The field's path within the filter's message, in proto names; empty for the message itself.
     pub path: String,

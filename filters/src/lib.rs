@@ -4,5 +4,6 @@
 //! a factory. The proxy's compile step calls the latter through [`registry`].
 
 pub mod config;
+pub mod http;
 pub mod network;
 pub mod registry;

@@ -10,6 +10,7 @@ use sampan_filters_api::http::{HttpFilterFactory, RouteConfig};
 use sampan_filters_api::network::NetworkFilterFactory;
 
 use crate::config::Compiled;
+use crate::http::{fault, header_mutation};
 use crate::network::{connection_limit, direct_response, echo};
 
 /// Compiles the payload of a network filter's `typed_config`.
@@ -57,6 +58,8 @@ pub struct HttpEntry {
 /// The HTTP filters. The router is not among them: it is the end of the data plane's own stream.
 #[rustfmt::skip]
 pub const HTTP: &[HttpEntry] = &[
+    HttpEntry { name: "envoy.filters.http.fault", message: fault::config::MESSAGE, compile: fault::config::compile, route: Some((fault::config::MESSAGE, fault::config::compile_route)), support: fault::config::SUPPORT },
+    HttpEntry { name: "envoy.filters.http.header_mutation", message: "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation", compile: header_mutation::config::compile, route: Some((header_mutation::config::PER_ROUTE, header_mutation::config::compile_route)), support: header_mutation::config::SUPPORT },
 ];
 
 /// The HTTP filter that a message configures.
@@ -92,8 +95,9 @@ mod tests {
     #[test]
     fn every_row_names_a_message_of_the_api() {
         assert_eq!(SupportTable::new(support()).check(Descriptors::load()), [""; 0]);
-        for entry in NETWORK {
-            assert!(Descriptors::load().message(entry.message).is_some(), "{}", entry.message);
+        let messages = NETWORK.iter().map(|entry| entry.message);
+        for message in messages.chain(HTTP.iter().map(|entry| entry.message)) {
+            assert!(Descriptors::load().message(message).is_some(), "{message}");
         }
     }
 }

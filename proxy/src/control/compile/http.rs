@@ -8,6 +8,8 @@ pub mod filters;
 mod options;
 mod rules;
 mod support;
+#[cfg(test)]
+mod tests;
 
 pub use support::SUPPORT;
 

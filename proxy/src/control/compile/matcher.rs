@@ -58,6 +58,9 @@ pub fn string(proto: &types::StringMatcher, at: &Scope<'_>) -> Option<StringMatc
         Some(MatchPattern::Prefix(text)) => Some(StringMatch::prefix(text, ignore)),
         Some(MatchPattern::Suffix(text)) => Some(StringMatch::suffix(text, ignore)),
         Some(MatchPattern::Contains(text)) => Some(StringMatch::contains(text, ignore)),
+        Some(MatchPattern::SafeRegex(_)) if ignore => at
+            .field("ignore_case")
+            .reject("ignore_case has no effect for safe_regex; begin the regex with (?i)"),
         Some(MatchPattern::SafeRegex(pattern)) => {
             regex(pattern, &at.field("safe_regex")).map(StringMatch::Regex)
         }

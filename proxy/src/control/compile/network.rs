@@ -3,6 +3,8 @@
 //! Called by the listener's compile step. A chain ends in exactly one terminal filter.
 
 mod tcp_proxy;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -7,6 +7,8 @@ mod action;
 mod matching;
 mod redirect;
 mod support;
+#[cfg(test)]
+mod tests;
 
 pub use support::SUPPORT;
 
@@ -19,7 +21,7 @@ use sampan_model::route::{ClusterRef, Route, RouteTable, RouteTableOptions, TlsR
 
 use super::http::filters;
 use super::{Context, Scope, headers, value};
-use crate::http::route::{Action, RouteConfig, RoutePayload, VirtualHostPayload};
+use crate::http::route::{Action, FilterOverrides, RouteConfig, RoutePayload, VirtualHostPayload};
 
 type Host = VirtualHost<VirtualHostPayload, RoutePayload>;
 
@@ -33,6 +35,8 @@ struct Build<'a> {
     validate_clusters: bool,
     /// `max_direct_response_body_size_bytes`
     body_limit: usize,
+    /// `typed_per_filter_config` of the whole, for virtual hosts that say nothing else of a filter.
+    filters: FilterOverrides,
 }
 
 impl Build<'_> {
@@ -63,6 +67,7 @@ pub fn compile(
         context,
         validate_clusters: value::switch(proto.validate_clusters.as_ref()).unwrap_or(validate_clusters),
         body_limit: value::number_or(limit, BODY_LIMIT) as usize,
+        filters: filters::overrides(&proto.typed_per_filter_config, &at.field("typed_per_filter_config")),
     };
     let list = at.field("virtual_hosts");
     let each = proto.virtual_hosts.iter().enumerate();
@@ -130,10 +135,17 @@ fn virtual_host(proto: &pb::VirtualHost, build: &Build<'_>, at: &Scope<'_>) -> O
         &proto.response_headers_to_add[..],
         &proto.response_headers_to_remove[..],
     );
+    let mut overrides =
+        filters::overrides(&proto.typed_per_filter_config, &at.field("typed_per_filter_config"));
+    for (name, inherited) in &build.filters.0 {
+        if overrides.of(name).is_none() {
+            overrides.0.push((name.clone(), inherited.clone()));
+        }
+    }
     let payload = VirtualHostPayload {
         name: proto.name.as_str().into(),
         headers: headers::ops(lists, at),
-        filters: filters::overrides(&proto.typed_per_filter_config, &at.field("typed_per_filter_config")),
+        filters: overrides,
         attempt_count: proto.include_request_attempt_count,
         attempt_count_in_response: proto.include_attempt_count_in_response,
     };
@@ -208,11 +220,6 @@ fn refuse_unsupported(proto: &pb::RouteConfiguration, at: &Scope<'_>) {
     }
     if !proto.cluster_specifier_plugins.is_empty() {
         at.field("cluster_specifier_plugins").reject::<()>("cluster specifier plugins are not supported");
-    }
-    if !proto.typed_per_filter_config.is_empty() {
-        at.field("typed_per_filter_config").reject::<()>(
-            "per-filter configuration of all routes is not supported yet; set it on virtual hosts",
-        );
     }
     refuse_specifiers(proto.route_specifiers.len(), at);
 }

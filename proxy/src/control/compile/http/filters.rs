@@ -118,7 +118,7 @@ fn one(name: &str, any: &Any, at: &Scope<'_>) -> Option<FilterOverride> {
     let wrapper: FilterConfig = value::payload(any, at)?;
     match &wrapper.config {
         _ if wrapper.disabled => Some(FilterOverride::Disabled),
-        None => Some(FilterOverride::Enabled(None)),
+        None => at.reject("empty per-route configuration: neither config nor disabled is given"),
         Some(inner) => route_config(name, inner, wrapper.is_optional, &at.field("config")),
     }
 }

@@ -1,5 +1,6 @@
 //! Filter chains, and the rules that choose among them.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use sampan_api::envoy::config::core::v3::CidrRange;
@@ -72,9 +73,8 @@ pub fn compile(proto: &pb::Listener, context: &Context, at: &Scope<'_>) -> Chain
     matcher.default = proto.default_filter_chain.as_ref().and_then(|chain| {
         let at = at.field("default_filter_chain");
         if chain.filter_chain_match.is_some() {
-            return at
-                .field("filter_chain_match")
-                .reject("the default filter chain takes what no rule matches");
+            let at = at.field("filter_chain_match");
+            tracing::warn!(target: "config", "{}: has no effect: the chain takes what no rule matches", at.path());
         }
         filter_chain(chain, context, &at).map(Arc::new)
     });
@@ -148,17 +148,27 @@ fn chain_match(proto: Option<&pb::FilterChainMatch>, at: &Scope<'_>) -> Option<C
 pub(in super::super) fn cidrs(protos: &[CidrRange], at: &Scope<'_>) -> Vec<Cidr> {
     let one = |(index, proto): (usize, &CidrRange)| {
         let at = at.index(index);
-        let Ok(ip) = proto.address_prefix.parse() else {
+        let Ok(network) = proto.address_prefix.parse::<IpAddr>() else {
             return at.field("address_prefix").reject_value(
                 &proto.address_prefix,
                 "malformed IP address",
                 "",
             );
         };
-        let prefix = value::number_or(proto.prefix_len.as_ref(), 0);
-        match Cidr::new(ip, prefix) {
+        let bits = if network.is_ipv4() { 32 } else { 128 };
+        let prefix = value::number_or(proto.prefix_len.as_ref(), 0).min(bits);
+        // Masked, so that two spellings of a range compare equal.
+        let masked = match network {
+            IpAddr::V4(ip) => {
+                Ipv4Addr::from(ip.to_bits() & u32::MAX.checked_shl(32 - prefix).unwrap_or(0)).into()
+            }
+            IpAddr::V6(ip) => {
+                Ipv6Addr::from(ip.to_bits() & u128::MAX.checked_shl(128 - prefix).unwrap_or(0)).into()
+            }
+        };
+        match Cidr::new(masked, prefix) {
             Ok(cidr) => Some(cidr),
-            Err(_) => at.field("prefix_len").reject_value(prefix, "longer than the address", ""),
+            Err(error) => at.field("prefix_len").reject_value(prefix, error.to_string(), ""),
         }
     };
     protos.iter().enumerate().filter_map(one).collect()

@@ -93,18 +93,9 @@ fn weighted(
     if entries.len() != proto.clusters.len() {
         return None;
     }
-    #[expect(deprecated, reason = "1.40 still refuses a wrong sum")]
-    let wanted = value::number(proto.total_weight.as_ref());
     match WeightedClusters::new(entries) {
+        Ok(clusters) => Some(clusters),
         Err(error) => list.reject(error.to_string()),
-        Ok(clusters) => match wanted {
-            Some(wanted) if wanted != clusters.total() => at.field("total_weight").reject_value(
-                wanted,
-                format!("the sum of weights is {}", clusters.total()),
-                "remove total_weight",
-            ),
-            _ => Some(clusters),
-        },
     }
 }
 
@@ -133,7 +124,11 @@ fn weight(
             .as_ref()
             .map(|WeightedHost::HostRewriteLiteral(host)| host.as_str().into()),
     };
-    Some(WeightedCluster { target: target?, weight: value::number_or(proto.weight.as_ref(), 0), payload })
+    let weight = match value::number(proto.weight.as_ref()) {
+        Some(weight) => Some(weight),
+        None => at.field("weight").reject("is required"),
+    };
+    Some(WeightedCluster { target: target?, weight: weight?, payload })
 }
 
 fn path_rewrite(

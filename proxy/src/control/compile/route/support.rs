@@ -36,7 +36,7 @@ const TABLE: &[MessageSupport] = &[
             ("vhds", REFUSED),
             ("vhost_header", REFUSED),
             ("cluster_specifier_plugins", REFUSED),
-            ("typed_per_filter_config", REFUSED),
+            ("typed_per_filter_config", YES),
             ("route_specifiers", REFUSED),
             ("request_mirror_policies", MIRROR),
             ("metadata", METADATA),
@@ -204,7 +204,7 @@ const ACTION: &[MessageSupport] = &[
         "envoy.config.route.v3.WeightedCluster",
         &[
             ("clusters", YES),
-            ("total_weight", YES),
+            ("total_weight", Support::Ignored("the sum of the weights counts, as in Envoy")),
             ("runtime_key_prefix", Support::Later("weights are those of the configuration")),
             ("header_name", Support::Later("the random value is the stream's own")),
             ("use_hash_policy", Support::Later("the random value is the stream's own")),

@@ -1,0 +1,179 @@
+//! `envoy.filters.http.header_mutation`: changes headers on their way through the chain, so that later filters and the
+//! route see them (unlike the header changes of routes, which come after all filters).
+//!
+//! The filter's own changes come first, then those of the most specific level that has its own.
+
+pub mod config;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use sampan_filters_api::format::{FormatContext, Template};
+use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Stream};
+use sampan_filters_api::{Headers, RequestHead, StreamInfo};
+
+/// Changes of one level.
+#[derive(Debug, Default)]
+pub struct Mutations {
+    /// `request_mutations`
+    pub request: Vec<Mutation>,
+    /// `response_mutations`
+    pub response: Vec<Mutation>,
+}
+
+/// One change.
+#[derive(Debug)]
+pub enum Mutation {
+    /// `remove`
+    Remove(Box<str>),
+    /// `append`
+    Set {
+        /// The header.
+        name: Box<str>,
+        /// Its value.
+        value: Template,
+        /// What becomes of values that are there.
+        action: Action,
+        /// `keep_empty_value`
+        keep_empty: bool,
+    },
+}
+
+/// `HeaderAppendAction`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Beside what is there.
+    Append,
+    /// Only where nothing is there.
+    IfAbsent,
+    /// In place of what is there.
+    Overwrite,
+    /// Only in place of what is there.
+    OverwriteIfThere,
+}
+
+/// The factory.
+#[derive(Debug)]
+pub struct HeaderMutation {
+    /// The changes for every stream.
+    pub all: Arc<Mutations>,
+}
+
+/// One stream.
+struct Instance {
+    levels: [Option<Arc<Mutations>>; 2],
+}
+
+impl HttpFilterFactory for HeaderMutation {
+    fn phases(&self) -> Phases {
+        Phases::REQUEST_HEAD.and(Phases::RESPONSE_HEAD)
+    }
+
+    fn create(
+        &self,
+        _request: &RequestHead,
+        _info: &StreamInfo,
+        route: Option<&RouteConfig>,
+    ) -> Option<Box<dyn HttpFilter>> {
+        let own = route.and_then(|config| Arc::clone(config).downcast::<Mutations>().ok());
+        Some(Box::new(Instance { levels: [Some(Arc::clone(&self.all)), own] }))
+    }
+}
+
+impl HttpFilter for Instance {
+    fn on_request_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
+        for mutation in self.levels.iter().flatten().flat_map(|level| &level.request) {
+            mutation.change_request(stream);
+        }
+        Flow::Continue
+    }
+
+    fn on_response_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
+        for mutation in self.levels.iter().flatten().flat_map(|level| &level.response) {
+            mutation.change_response(stream);
+        }
+        Flow::Continue
+    }
+}
+
+impl Mutation {
+    fn change_request(&self, stream: &mut Stream<'_>) {
+        match self {
+            Self::Remove(name) => {
+                stream.request.headers.remove(&**name);
+            }
+            Self::Set { name, value, action, keep_empty } => {
+                let text = render(value, stream);
+                if !text.is_empty() || *keep_empty {
+                    let there = stream.request.field(name.as_bytes()).is_some();
+                    set_request(stream.request, name, &text, *action, there);
+                }
+            }
+        }
+    }
+
+    fn change_response(&self, stream: &mut Stream<'_>) {
+        match self {
+            Self::Remove(name) => {
+                if let Some(head) = &mut stream.response {
+                    head.headers.remove(&**name);
+                }
+            }
+            Self::Set { name, value, action, keep_empty } => {
+                let text = render(value, stream);
+                if let Some(head) = stream.response.as_mut().filter(|_| !text.is_empty() || *keep_empty) {
+                    let there = head.headers.value(&**name).is_some();
+                    set(&mut head.headers, name, &text, *action, there);
+                }
+            }
+        }
+    }
+}
+
+fn render(value: &Template, stream: &Stream<'_>) -> Vec<u8> {
+    if let Some(literal) = value.literal() {
+        return literal.to_vec();
+    }
+    let context = FormatContext {
+        request: Some(&*stream.request),
+        response: stream.response.as_deref(),
+        ..FormatContext::new(&*stream.info, Instant::now(), SystemTime::now())
+    };
+    let mut text = Vec::new();
+    value.render(&context, &mut text);
+    // What a header may hold: a value that operators bring in must not end the field.
+    text.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
+    text
+}
+
+fn set_request(head: &mut RequestHead, name: &str, text: &[u8], action: Action, there: bool) {
+    if head.pseudo(name.as_bytes()).is_none() {
+        return set(&mut head.headers, name, text, action, there);
+    }
+    let wanted = match action {
+        Action::IfAbsent => !there,
+        Action::OverwriteIfThere => there,
+        // There is one value only, and a second one would not be a request.
+        Action::Append | Action::Overwrite => true,
+    };
+    if !wanted || text.is_empty() {
+        return;
+    }
+    match name {
+        ":path" => head.set_path(text),
+        ":method" => head.set_method(text),
+        ":scheme" => head.set_scheme(text),
+        _ => head.set_authority(text),
+    }
+}
+
+fn set(headers: &mut Headers, name: &str, text: &[u8], action: Action, there: bool) {
+    match action {
+        Action::Append => headers.append(name, text),
+        Action::IfAbsent if there => {}
+        Action::OverwriteIfThere if !there => {}
+        Action::IfAbsent | Action::Overwrite | Action::OverwriteIfThere => headers.set(name, text),
+    }
+}

@@ -1,0 +1,4 @@
+//! HTTP filters.
+
+pub mod fault;
+pub mod header_mutation;
