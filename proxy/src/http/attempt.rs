@@ -56,7 +56,9 @@ pub async fn forward(
         Ok(target) => target,
         Err(failure) => return stream::fail(context, shared, exchange.responder, &failure).await,
     };
-    let switch = match upgrade::decide(&context.config, plan.forward, shared.borrow().request) {
+    // In a statement of its own: as what is matched on, the borrow would last until the reply is sent.
+    let decided = upgrade::decide(&context.config, plan.forward, shared.borrow().request);
+    let switch = match decided {
         Ok(switch) => switch,
         Err(reply) => return stream::answer(context, shared, exchange.responder, *reply).await,
     };

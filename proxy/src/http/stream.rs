@@ -86,7 +86,9 @@ async fn run(
     if let Some(failure) = refusal {
         return fail(context, shared, exchange.responder, &failure).await;
     }
-    if let Err(reply) = admit(context, &mut shared.borrow_mut()) {
+    // In a statement of its own: within `if let`, the borrow would last until the reply is sent.
+    let admitted = admit(context, &mut shared.borrow_mut());
+    if let Err(reply) = admitted {
         return answer(context, shared, exchange.responder, *reply).await;
     }
     let routes = context.config.routes.current();
@@ -111,7 +113,8 @@ async fn run(
         shared.info.route_name.clone_from(&hit.route.payload.name);
         shared.info.virtual_host = Some(hit.host.payload().name.clone());
     }
-    if let Some(reply) = require_tls(&hit, &shared.borrow()) {
+    let redirect = require_tls(&hit, &shared.borrow());
+    if let Some(reply) = redirect {
         return answer(context, shared, exchange.responder, reply).await;
     }
     match &hit.route.payload.action {
