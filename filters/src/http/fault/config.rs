@@ -123,7 +123,8 @@ fn abort(proto: &pb::FaultAbort) -> Result<(Abort, Share), ConfigError> {
                 return Err(error.value(status));
             }
         },
-        Some(ErrorType::GrpcStatus(status)) => (http_status(*status), Some(*status)),
+        // A request that is not gRPC gets 200, as in Envoy.
+        Some(ErrorType::GrpcStatus(status)) => (200, Some(*status)),
         Some(ErrorType::HeaderAbort(_)) => {
             return Err(ConfigError::new("abort.header_abort", "is not supported yet"));
         }
@@ -145,22 +146,4 @@ fn share(proto: Option<&FractionalPercent>) -> Share {
         DenominatorType::Million => 1_000_000,
     };
     Share { numerator: proto.numerator, denominator }
-}
-
-/// The HTTP status that stands for a gRPC one (the API's `google.rpc.Code`).
-const fn http_status(grpc: u32) -> u16 {
-    match grpc {
-        0 => 200,
-        1 => 499,
-        3 | 9 | 11 => 400,
-        4 => 504,
-        5 => 404,
-        6 | 10 => 409,
-        7 => 403,
-        8 => 429,
-        12 => 501,
-        14 => 503,
-        16 => 401,
-        _ => 500,
-    }
 }
