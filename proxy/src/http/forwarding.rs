@@ -187,10 +187,16 @@ fn sanitize(edge: bool, internal_only: &[Box<str>], headers: &mut Headers) {
         Known::XEnvoyHedgeOnPerTryTimeout,
     ];
     if edge {
-        EDGE.iter().for_each(|name| _ = headers.remove_known(*name));
+        for name in EDGE {
+            headers.remove_known(name);
+        }
     }
-    EXTERNAL.iter().for_each(|name| _ = headers.remove_known(*name));
-    internal_only.iter().for_each(|name| _ = headers.remove(name.as_bytes()));
+    for name in EXTERNAL {
+        headers.remove_known(name);
+    }
+    for name in internal_only {
+        headers.remove(name.as_bytes());
+    }
 }
 
 fn add_user_agent(agent: &UserAgent, headers: &mut Headers) {
@@ -269,3 +275,6 @@ fn local_address() -> IpAddr {
         route().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     })
 }
+
+#[cfg(test)]
+mod tests;

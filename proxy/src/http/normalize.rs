@@ -43,10 +43,10 @@ pub fn apply(
         underscored_names(underscores, head)?;
     }
     if head.has_path() {
-        path(rules, head)?;
+        path(*rules, head)?;
     }
     if rules.trailing_dot || rules.port != StripPort::Keep {
-        host(rules, head, local_port);
+        host(*rules, head, local_port);
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ fn underscored_names(action: Underscores, head: &mut RequestHead) -> Result<(), 
     Ok(())
 }
 
-fn path(rules: &Normalize, head: &mut RequestHead) -> Result<(), Refusal> {
+fn path(rules: Normalize, head: &mut RequestHead) -> Result<(), Refusal> {
     let whole = head.path();
     if whole.first() != Some(&b'/') {
         // `OPTIONS *`, and what an HTTP/2 client may send.
@@ -117,7 +117,7 @@ struct Canonical {
 }
 
 /// The canonical form of a path without query.
-fn canonical(rules: &Normalize, path: &[u8]) -> Result<Canonical, Refusal> {
+fn canonical(rules: Normalize, path: &[u8]) -> Result<Canonical, Refusal> {
     const FAILED: &str = "path_normalization_failed";
     let mut text = Text::from_slice(path);
     let mut redirect = false;
@@ -268,7 +268,7 @@ fn merged(path: &[u8]) -> Text {
 }
 
 /// `strip_trailing_host_dot`, then `strip_*_host_port`.
-fn host(rules: &Normalize, head: &mut RequestHead, local_port: Option<u16>) {
+fn host(rules: Normalize, head: &mut RequestHead, local_port: Option<u16>) {
     let authority = head.authority();
     let mut host = SmallVec::<[u8; 128]>::from_slice(authority);
     if rules.trailing_dot {
@@ -331,5 +331,4 @@ const fn marks() -> [u8; 256] {
 }
 
 #[cfg(test)]
-#[path = "normalize/tests.rs"]
 mod tests;

@@ -34,10 +34,12 @@ impl RouteConfig {
     ) -> smallvec::SmallVec<[&'l HeaderOps; 4]> {
         let mut levels: smallvec::SmallVec<[&HeaderOps; 4]> = smallvec::SmallVec::new();
         levels.extend(weighted.map(|w| &w.headers));
-        levels.extend([&route.headers, &host.headers, &self.headers]);
+        // A weighted cluster's changes come first even where the most specific ones win.
+        let mut common = [&route.headers, &host.headers, &self.headers];
         if self.most_specific_wins {
-            levels.reverse();
+            common.reverse();
         }
+        levels.extend(common);
         levels
     }
 }

@@ -127,8 +127,8 @@ fn grpc_timeout(value: &[u8]) -> Option<Duration> {
     let amount = number(&value[..digits]).filter(|_| digits <= LONGEST)?;
     let up = |parts: u64| Duration::from_millis(amount.div_ceil(parts));
     Some(match value[digits..].trim_ascii() {
-        b"H" => Duration::from_secs(amount * 3600),
-        b"M" => Duration::from_secs(amount * 60),
+        b"H" => Duration::from_hours(amount),
+        b"M" => Duration::from_mins(amount),
         b"S" => Duration::from_secs(amount),
         b"m" => Duration::from_millis(amount),
         b"u" => up(1_000),
@@ -157,7 +157,9 @@ mod tests {
 
     fn headers(fields: &[(&str, &str)]) -> Headers {
         let mut headers = Headers::new();
-        fields.iter().for_each(|(name, value)| headers.append(name, value));
+        for (name, value) in fields {
+            headers.append(name, value);
+        }
         headers
     }
 
@@ -168,7 +170,8 @@ mod tests {
         const PER_TRY: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
         let default = RouteTimeouts::default();
         let off = RouteTimeouts { request: Some(Duration::ZERO), ..default };
-        let rows: [(RouteTimeouts, &[(&str, &str)], Option<&str>); 12] = [
+        type Row = (RouteTimeouts, &'static [(&'static str, &'static str)], Option<&'static str>);
+        let rows: [Row; 12] = [
             (default, &[], Some("15000")),
             (default, &[(GLOBAL, "100")], Some("100")),
             (default, &[(GLOBAL, "0")], None),
@@ -231,7 +234,7 @@ mod tests {
     #[test]
     fn where_the_limit_of_a_stream_comes_from() {
         let second = Some(Duration::from_secs(1));
-        let minute = Some(Duration::from_secs(60));
+        let minute = Some(Duration::from_mins(1));
         let route = |max_stream_duration| RouteTimeouts { max_stream_duration, ..RouteTimeouts::default() };
         let limit = |route, config| max_stream(&route, config, &mut headers(&[("grpc-timeout", "5S")]), true);
         assert_eq!(limit(route(None), None), None);
