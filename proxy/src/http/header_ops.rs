@@ -93,6 +93,10 @@ fn finish(config: &HttpConfig, request: &RequestHead, response: &mut ResponseHea
     if response.status != 101 {
         headers.remove_known(Known::Upgrade);
     }
+    if response.status == 204 {
+        // RFC 9110 §8.6: not even a zero.
+        headers.remove_known(Known::ContentLength);
+    }
     for hop_by_hop in [Known::Connection, Known::TransferEncoding, Known::KeepAlive, Known::ProxyConnection] {
         headers.remove_known(hop_by_hop);
     }

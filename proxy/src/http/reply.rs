@@ -141,7 +141,12 @@ fn render(context: &HttpContext, shared: &mut Shared<'_>, reply: LocalReply, lev
     if grpc {
         let status = reply.grpc_status.unwrap_or_else(|| grpc_status(response.status));
         response.status = 200;
-        as_grpc(status, &body, &mut response.headers);
+        // The line end that ends a JSON body is not part of the message.
+        let message = match content_type {
+            Some(JSON) => body.trim_ascii_end(),
+            _ => &body,
+        };
+        as_grpc(status, message, &mut response.headers);
         Bytes::new()
     } else {
         as_text(&body, content_type, &mut response.headers);
@@ -206,11 +211,12 @@ fn content_type(format: &BodyFormat) -> &str {
     match (&format.content_type, &format.body) {
         (Some(configured), _) => configured,
         (None, Body::Text(_)) => TEXT,
-        (None, Body::Json(_)) => "application/json",
+        (None, Body::Json(_)) => JSON,
     }
 }
 
 const TEXT: &str = "text/plain";
+const JSON: &str = "application/json";
 
 fn as_text(body: &[u8], content_type: Option<&str>, headers: &mut Headers) {
     if body.is_empty() {

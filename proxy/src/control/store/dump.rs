@@ -61,12 +61,7 @@ impl Store {
 
     fn clusters(&self) -> Json {
         let mut part = part("ClustersConfigDump");
-        list(&mut part,
-            &self.clusters,
-            CLUSTER,
-            "cluster",
-            ["static_clusters", "dynamic_active_clusters"],
-        );
+        list(&mut part, &self.clusters, CLUSTER, "cluster", ["static_clusters", "dynamic_active_clusters"]);
         part
     }
 
