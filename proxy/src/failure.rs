@@ -34,9 +34,15 @@ pub enum Kind {
     /// The request did not arrive within `request_timeout`.
     RequestTimeout,
     /// Nothing happened on the stream for `stream_idle_timeout`.
-    StreamIdle,
+    StreamIdle {
+        /// The request was complete, so it is the upstream that is late.
+        request_complete: bool,
+    },
     /// The stream is older than `max_stream_duration`, or than `grpc-timeout` allows.
-    MaxDuration,
+    MaxDuration {
+        /// The request was complete, so it is the upstream that is late.
+        request_complete: bool,
+    },
     /// No route matches.
     NoRoute,
     /// The route's cluster does not exist.
@@ -91,6 +97,8 @@ pub struct Verdict {
     pub body: Cow<'static, str>,
     /// Whether the downstream connection must close after the reply.
     pub close: bool,
+    /// `grpc-status` in place of the one that follows from `status`.
+    pub grpc_status: Option<u32>,
 }
 
 impl From<Kind> for Failure {
@@ -127,8 +135,8 @@ impl Failure {
             | Kind::UpstreamProtocol(_)
             | Kind::ResponseTimeout
             | Kind::UpstreamMaxDuration => Side::Upstream,
-            Kind::StreamIdle
-            | Kind::MaxDuration
+            Kind::StreamIdle { .. }
+            | Kind::MaxDuration { .. }
             | Kind::NoRoute
             | Kind::NoCluster(_)
             | Kind::NoHost
@@ -161,13 +169,19 @@ impl Failure {
                 plain(0, Flags::of(Flag::DownstreamRemoteReset), "http2.remote_reset", "")
             }
             Kind::HeadTimeout => {
-                plain(408, Flags::NONE, "request_header_timeout", "Request Timeout").closing()
+                plain(408, Flags::NONE, "request_header_timeout", "request header timeout").closing()
             }
             Kind::RequestTimeout => {
                 plain(408, Flags::NONE, "request_overall_timeout", "request timeout").closing()
             }
-            Kind::StreamIdle => self.stream_idle(),
-            Kind::MaxDuration => self.max_duration(),
+            Kind::StreamIdle { request_complete } => late(
+                plain(408, Flags::of(Flag::StreamIdleTimeout), "stream_idle_timeout", "stream timeout"),
+                *request_complete,
+            ),
+            Kind::MaxDuration { request_complete } => Verdict {
+                grpc_status: Some(4),
+                ..late(plain(408, Flags::NONE, "max_duration_timeout", "downstream duration timeout"), *request_complete)
+            },
             Kind::NoRoute => plain(404, Flags::of(Flag::NoRouteFound), "route_not_found", ""),
             Kind::NoCluster(status) => {
                 plain(*status, Flags::of(Flag::NoClusterFound), "cluster_not_found", "")
@@ -214,17 +228,6 @@ impl Failure {
         }
     }
 
-    fn stream_idle(&self) -> Verdict {
-        let status = if self.after_head { 504 } else { 408 };
-        plain(status, Flags::of(Flag::StreamIdleTimeout), "stream_idle_timeout", "stream timeout").closing()
-    }
-
-    fn max_duration(&self) -> Verdict {
-        let status = if self.after_head { 504 } else { 408 };
-        let body = "downstream duration timeout";
-        plain(status, Flags::of(Flag::DurationTimeout), "max_duration_timeout", body)
-    }
-
     /// An upstream stream that ended before its time, in Envoy's words.
     fn reset(&self, status: u16, flag: Flag, reason: &'static str, transport: Option<&str>) -> Verdict {
         let when = if self.after_head { "after" } else { "before" };
@@ -237,12 +240,18 @@ impl Failure {
         };
         let body =
             format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
-        Verdict { status, flags: Flags::of(flag), details: details.into(), body: body.into(), close: false }
+        Verdict { status, flags: Flags::of(flag), details: details.into(), body: body.into(), close: false, grpc_status: None }
     }
 }
 
+/// A timeout of a stream: the upstream's fault (504) once the request is complete, else the client's (408, and the connection
+/// ends, for the rest of the request may still come).
+fn late(verdict: Verdict, request_complete: bool) -> Verdict {
+    if request_complete { Verdict { status: 504, ..verdict } } else { verdict.closing() }
+}
+
 fn plain(status: u16, flags: Flags, details: &'static str, body: &'static str) -> Verdict {
-    Verdict { status, flags, details: details.into(), body: body.into(), close: false }
+    Verdict { status, flags, details: details.into(), body: body.into(), close: false, grpc_status: None }
 }
 
 fn codec(error: &CodecError) -> Verdict {

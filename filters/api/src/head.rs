@@ -37,6 +37,8 @@ pub struct RequestHead {
     path: Span,
     /// `:protocol` of an extended CONNECT (RFC 8441), or the `Upgrade` of HTTP/1.1.
     upgrade: Option<Span>,
+    /// The name of the `Host` field as it came, where its case is kept.
+    host_name: Option<Span>,
     /// A classic CONNECT has no path and no scheme.
     has_path: bool,
 }
@@ -48,6 +50,7 @@ impl RequestHead {
         let none = Span::default();
         (self.method, self.scheme, self.authority, self.path) = (none, none, none, none);
         self.upgrade = None;
+        self.host_name = None;
         self.has_path = false;
     }
 
@@ -100,6 +103,16 @@ impl RequestHead {
     pub fn set_path(&mut self, path: &[u8]) {
         self.path = self.headers.store(path);
         self.has_path = true;
+    }
+
+    /// The name of the `Host` field, in the case in which it came.
+    pub fn host_name(&self) -> &[u8] {
+        self.host_name.map_or(b"host", |span| self.headers.text(span))
+    }
+
+    /// Remembers the case of the `Host` field's name.
+    pub fn set_host_name(&mut self, name: &[u8]) {
+        self.host_name = Some(self.headers.store(name));
     }
 
     /// Sets or clears the upgrade protocol.

@@ -28,7 +28,7 @@ use super::{h2, header_ops, timeouts, upgrade};
 use crate::failure::{Failure, Kind};
 use crate::net::alarm::Alarm;
 use crate::telemetry::stats::kinds::HttpRouterCounter;
-use crate::upstream::connect::{Guard, address_of};
+use crate::upstream::connect::{self, Guard, address_of};
 use crate::upstream::pool;
 
 /// What the route says about a request.
@@ -54,13 +54,16 @@ pub async fn forward(
 ) -> Ended {
     let target = match Target::find(context, shared, plan) {
         Ok(target) => target,
-        Err(failure) => return stream::fail(context, shared, exchange.responder, &failure).await,
+        Err(failure) => return stream::fail(context, shared, exchange.into_responder(), &failure).await,
     };
     // In a statement of its own: as what is matched on, the borrow would last until the reply is sent.
     let decided = upgrade::decide(&context.config, plan.forward, shared.borrow().request);
     let switch = match decided {
         Ok(switch) => switch,
-        Err(reply) => return stream::answer(context, shared, exchange.responder, *reply).await,
+        Err(reply) => {
+            shared.borrow_mut().info.upstream.attempts = 0;
+            return stream::answer(context, shared, exchange.into_responder(), *reply).await;
+        }
     };
     let Exchange { version, mut body, framing, responder, expects_continue } = exchange;
     let deadlines = timeouts::deadlines(context, plan, &target.cluster, &mut shared.borrow_mut());
@@ -78,7 +81,12 @@ pub async fn forward(
         expects_continue,
     };
     let outcome = way.attempt(incoming, alarm, &mut body).await;
-    let responder = way.responder.take();
+    let mut responder = way.responder.take();
+    if let Some(responder) = &mut responder
+        && (!body.is_done() || way.switch.is_some())
+    {
+        responder.close_after();
+    }
     match outcome {
         Ok(keep) => Ended { keep: keep && body.is_done() },
         Err(end) => way.end(end, responder).await,
@@ -139,7 +147,6 @@ impl<'c> Way<'_, 'c, '_> {
         let host = self.target.host();
         {
             let mut shared = self.shared.borrow_mut();
-            shared.info.upstream.attempts += 1;
             if self.context.config.needs_facts {
                 let address = address_of(host);
                 shared.info.upstream.attempted.push(address.clone());
@@ -151,10 +158,8 @@ impl<'c> Way<'_, 'c, '_> {
             header_ops::finish_request(self.context, self.plan, self.target.weighted, host, &mut shared);
         }
         let protocol = self.target.protocol(self.version);
-        if let Some(switch) = &self.switch {
-            switch.shape_request(protocol, self.shared.borrow_mut().request);
-        }
         match protocol {
+            _ if self.switch == Some(upgrade::Switch::Terminate) => self.over_tcp(incoming, alarm, body).await,
             Protocol::Http2 => Box::pin(self.over_h2(incoming, alarm, body)).await,
             _ => self.over_h1(incoming, alarm, body).await,
         }
@@ -206,7 +211,14 @@ impl<'c> Way<'_, 'c, '_> {
             let io = &connection.connection.io;
             let mut writer =
                 BodyWriter::H1(H1Writer::new(io, &mut connection.write, framing, case, trailers || grpc));
-            let receiver = Receiver::H1(H1Receiver { io, read: &mut connection.read, limits, kind, buffer });
+            let receiver = Receiver::H1(H1Receiver {
+                io,
+                read: &mut connection.read,
+                limits,
+                kind,
+                buffer,
+                trailers: trailers || grpc,
+            });
             let complete =
                 self.exchange(incoming, alarm, body, &mut writer, receiver, Protocol::Http11).await?;
             reusable = complete.upstream_reusable && writer.is_done();
@@ -216,6 +228,34 @@ impl<'c> Way<'_, 'c, '_> {
             pool::h1::give_back(&target.cluster, connection);
         }
         Ok(keep)
+    }
+
+    /// CONNECT that ends here: its payload is the upstream connection's.
+    async fn over_tcp(
+        &self,
+        incoming: &mut ResponseHead,
+        alarm: &mut Alarm,
+        body: &mut BodyReader<'_>,
+    ) -> Result<bool, End> {
+        let target = self.target;
+        let connecting = async {
+            let permit = connect::permit(&target.cluster, target.priority, false).ok_or(Kind::Overflow)?;
+            connect::connect(&target.cluster, target.host(), permit).await
+        };
+        let connection = self.while_client_waits(alarm, body, connecting).await?;
+        self.pool_ready(&connection.guard, Protocol::Http11);
+        self.shared.borrow_mut().info.upstream.protocol = None;
+        let (mut read, mut out) = (self.context.worker.buffers.take(), Vec::new());
+        let mut writer = BodyWriter::H1(H1Writer::new(
+            &connection.io,
+            &mut out,
+            Framing::UntilClose,
+            NameCase::Lower,
+            false,
+        ));
+        let receiver = Receiver::Raw(&connection.io, &mut read);
+        let complete = self.exchange(incoming, alarm, body, &mut writer, receiver, Protocol::Http11).await?;
+        Ok(complete.keep)
     }
 
     async fn over_h2(
@@ -362,6 +402,10 @@ impl<'c> Way<'_, 'c, '_> {
             (End::Failure(failure), responder) => {
                 let verdict = failure.verdict();
                 self.target.failed(&failure, verdict.status);
+                if matches!(failure.kind, Kind::Codec(_)) {
+                    // The request never got as far as a protocol.
+                    self.shared.borrow_mut().info.upstream.protocol = None;
+                }
                 if let Kind::ConnectFailed(why) = &failure.kind {
                     self.shared.borrow_mut().info.upstream.transport_failure = Some(why.clone());
                 }

@@ -112,6 +112,7 @@ pub struct H1Reader<'c> {
     decoder: Decoder,
     limits: HeadLimits,
     read_size: usize,
+    trailers: bool,
     /// Body bytes the connection's buffers may hold at once.
     limit: usize,
 }
@@ -125,7 +126,13 @@ impl<'c> H1Reader<'c> {
         limits: HeadLimits,
         buffer: usize,
     ) -> Self {
-        Self { io, buf, decoder: Decoder::new(framing, limits), limits, read_size: FIRST_READ, limit: buffer }
+        Self { io, buf, decoder: Decoder::new(framing, limits), limits, read_size: FIRST_READ, trailers: true, limit: buffer }
+    }
+
+    /// Whether trailers are passed on; without, they are read and dropped.
+    pub fn with_trailers(mut self, trailers: bool) -> Self {
+        self.trailers = trailers;
+        self
     }
 
     /// Whether the whole body was read.
@@ -151,7 +158,8 @@ impl<'c> H1Reader<'c> {
             match self.decoder.decode(self.buf)? {
                 Decoded::Data(data, end) => return Poll::Ready(Ok(Frame::Data(data, end))),
                 Decoded::End(None) => return Poll::Ready(Ok(Frame::End)),
-                Decoded::End(Some(trailers)) => return Poll::Ready(Ok(Frame::Trailers(trailers))),
+                Decoded::End(Some(trailers)) if self.trailers => return Poll::Ready(Ok(Frame::Trailers(trailers))),
+                Decoded::End(Some(_)) => return Poll::Ready(Ok(Frame::End)),
                 Decoded::Pending => {}
             }
             let size = self.read_size.min(self.limit.max(1024));

@@ -26,6 +26,8 @@ pub struct Shared<'s> {
     pub has_response: bool,
     /// Facts of the stream.
     pub info: &'s mut StreamInfo,
+    /// The response trailers, where somebody may ask for them later.
+    pub trailers: Option<Headers>,
     /// A filter asked for the route to be chosen again.
     pub clear_route: bool,
     filters: SmallVec<[Instance; 4]>,
@@ -49,6 +51,7 @@ impl<'s> Shared<'s> {
             response,
             has_response: false,
             info,
+            trailers: None,
             clear_route: false,
             filters: SmallVec::new(),
             phases: Phases::NONE,

@@ -25,6 +25,30 @@ pub struct Exchange<'c> {
     pub responder: Responder<'c>,
     /// Whether the client waits for `100 Continue`.
     pub expects_continue: bool,
+    /// The HTTP/1.1 connection, with the bytes that had gone through it before this request.
+    pub wire: Option<Wire<'c>>,
+}
+
+/// Counts the bytes of one request on its connection.
+#[derive(Clone, Copy)]
+pub struct Wire<'c> {
+    /// The connection.
+    pub io: &'c Io,
+    /// Bytes received before the request's first.
+    pub received: u64,
+    /// Bytes sent before the response's first.
+    pub sent: u64,
+}
+
+impl<'c> Exchange<'c> {
+    /// The way back for an answer that does not wait for the request's body. What is left of a body is not read, so an
+    /// HTTP/1.1 connection ends with the answer.
+    pub fn into_responder(mut self) -> Responder<'c> {
+        if !self.framing.is_empty() && !self.body.is_done() {
+            self.responder.close_after();
+        }
+        self.responder
+    }
 }
 
 /// The way back to the client.
@@ -62,6 +86,13 @@ pub struct Started<'c> {
 }
 
 impl<'c> Responder<'c> {
+    /// Has an HTTP/1.1 connection closed after the response.
+    pub fn close_after(&mut self) {
+        if let Responder::H1(h1) = self {
+            h1.persistent = false;
+        }
+    }
+
     /// Sends an interim (1xx) response.
     pub async fn interim(&mut self, head: &ResponseHead) -> Result<(), BodyError> {
         match self {

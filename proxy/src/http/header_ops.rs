@@ -42,6 +42,9 @@ pub fn finish_request(
         keep_original: !context.config.suppress_envoy_headers,
     };
     if attempts == 1 {
+        for asked in RETRY_WISHES {
+            shared.request.headers.remove_known(*asked);
+        }
         let levels = plan.routes.header_levels(weighted, &plan.hit.route.payload, virtual_host);
         header_changes::request(&levels, shared.request, shared.info);
         rewrite_head(plan, weighted, rewrite, shared.request);
@@ -52,15 +55,29 @@ pub fn finish_request(
     }
 }
 
-/// What the router does to the head of a response that came from upstream. `took` is the time since the request was sent.
+/// What a client may ask of the router; it ends here.
+const RETRY_WISHES: &[Known] = &[
+    Known::XEnvoyRetryOn,
+    Known::XEnvoyRetryGrpcOn,
+    Known::XEnvoyMaxRetries,
+    Known::XEnvoyRetriableStatusCodes,
+    Known::XEnvoyRetriableHeaderNames,
+    Known::XEnvoyHedgeOnPerTryTimeout,
+    Known::XEnvoyUpstreamRqPerTryTimeoutMs,
+];
+
+/// What the router does to the head of a response that came from upstream. `took` is the time since the request was
+/// complete; an answer before that has none.
 pub fn route_response(
     context: &HttpContext,
     plan: &Plan<'_>,
     weighted: Option<&WeightedPayload>,
-    took: Duration,
+    took: Option<Duration>,
     shared: &mut Shared<'_>,
 ) {
-    if !context.config.suppress_envoy_headers {
+    if !context.config.suppress_envoy_headers
+        && let Some(took) = took
+    {
         set_number(&mut shared.response.headers, Known::XEnvoyUpstreamServiceTime, took.as_millis());
     }
     let virtual_host = plan.hit.host.payload();
@@ -138,7 +155,8 @@ fn rewrite_head(
         (None, rewrite) => rewrite.apply(|name| request.field(name.as_bytes()), request.path(), ""),
     };
     if let Some(host) = host {
-        set_host(&host, options, request);
+        let keep_original = options.keep_original && literal.is_none();
+        set_host(&host, HostOptions { keep_original, ..options }, request);
     }
     if let Some(path) = action.path_rewrite.apply(&plan.hit.route.matcher, request.path()) {
         if options.keep_original {

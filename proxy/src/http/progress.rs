@@ -49,19 +49,20 @@ impl Progress {
     pub fn expired(&self) -> Kind {
         let now = Instant::now();
         let d = &self.deadlines;
+        let request_complete = self.request_done.get().is_some();
         let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if passed(d.response.zip(self.request_done.get()).map(|(limit, since)| since + limit))
             && !self.switched.get()
         {
             Kind::ResponseTimeout
         } else if passed(d.max_stream) {
-            Kind::MaxDuration
+            Kind::MaxDuration { request_complete }
         } else if passed(d.upstream_max) {
             Kind::UpstreamMaxDuration
         } else if self.request_done.get().is_none() && passed(d.request) {
             Kind::RequestTimeout
         } else {
-            Kind::StreamIdle
+            Kind::StreamIdle { request_complete }
         }
     }
 

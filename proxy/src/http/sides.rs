@@ -61,7 +61,14 @@ impl Way<'_, '_, '_> {
         mut receiver: Receiver<'_>,
         protocol: Protocol,
     ) -> Result<Complete, End> {
-        let answer = self.final_head(incoming, &mut receiver, protocol).await?;
+        let mut answer = self.final_head(incoming, &mut receiver, protocol).await?;
+        if protocol == Protocol::Http2 && incoming.status == 200 && self.switch.is_some() {
+            answer.switched = true;
+            if self.switch.as_ref().is_some_and(|s| !s.is_connect()) {
+                // What HTTP/2 grants with 200 is 101 in HTTP/1.1, and so within the proxy.
+                incoming.status = 101;
+            }
+        }
         let end = answer.framing.is_empty() && !answer.switched;
         self.accept_head(incoming, end).await?;
         let Some(responder) = self.responder.borrow_mut().take() else {
@@ -69,15 +76,13 @@ impl Way<'_, '_, '_> {
         };
         let started = {
             let shared = self.shared.borrow();
-            if answer.switched
-                || (self.switch.is_some() && protocol == Protocol::Http2 && shared.response.status == 200)
-            {
+            if answer.switched {
                 self.progress.switched.set(true);
                 responder.start_switched(shared.response, self.switch.as_ref().and_then(|s| s.protocol()))
             } else {
                 let now = Instant::now();
                 // An answer before the end of the request ends the connection: what is left of the request is not read.
-                let early = self.progress.request_done.get().is_none() && end;
+                let early = self.progress.request_done.get().is_none();
                 let close = early || self.context.should_close(now);
                 responder.start(shared.response, answer.framing, end, close)
             }
@@ -91,6 +96,7 @@ impl Way<'_, '_, '_> {
             Ok(()) => {
                 if self.progress.switched.get() {
                     started.body.close().await;
+                    self.record_tunnel_end();
                 }
                 Ok(Complete {
                     keep: started.keep,
@@ -103,6 +109,9 @@ impl Way<'_, '_, '_> {
                 let failure = upstream::failure(error, protocol, true);
                 // What has arrived is passed on before the message is cut.
                 let _ = poll_fn(|cx| started.body.poll_flush(cx)).await;
+                // An HTTP/2 connection writes in its own task, and a reset takes back what it has not written.
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
                 started.body.abort();
                 Err(failure.into())
             }
@@ -112,6 +121,13 @@ impl Way<'_, '_, '_> {
                 Err(Failure::from(Kind::FilterFailed).after_head().into())
             }
         }
+    }
+
+    /// A tunnel has no end of its own: whoever left first ended it.
+    fn record_tunnel_end(&self) {
+        let kind = if self.progress.request_done.get().is_some() { Kind::DownstreamClosed } else { Kind::UpstreamClosed };
+        let verdict = Failure::from(kind).after_head().verdict();
+        super::stream::record(&mut self.shared.borrow_mut(), &verdict);
     }
 
     /// Reads heads until a final one; interim ones are passed on or dropped.
@@ -128,7 +144,7 @@ impl Way<'_, '_, '_> {
             if incoming.status >= 200 || answer.switched {
                 return Ok(answer);
             }
-            if incoming.status == 100 && self.context.config.proxy_100_continue && self.expects_continue {
+            if incoming.status == 100 && self.context.config.proxy_100_continue {
                 self.interim(incoming).await?;
             }
         }
@@ -155,7 +171,7 @@ impl Way<'_, '_, '_> {
                 shared.info.upstream.response_received.0 = Some(Instant::now());
             }
             self.target.responded(status);
-            let took = self.target.since.elapsed();
+            let took = self.progress.request_done.get().map(|_| self.target.since.elapsed());
             header_ops::route_response(self.context, self.plan, self.target.weighted, took, &mut shared);
         }
         if self.shared.borrow().wants(Phases::RESPONSE_HEAD) {
@@ -212,6 +228,9 @@ impl Tap for ResponseTap<'_, '_, '_, '_> {
                 self.way.progress.touch();
             }
             Frame::Trailers(trailers) => {
+                if self.way.context.config.needs_facts {
+                    self.way.shared.borrow_mut().trailers = Some(trailers.clone());
+                }
                 self.way.shared.borrow_mut().info.bytes.response_trailers = trailers.byte_size() as u64;
             }
             Frame::End => {}

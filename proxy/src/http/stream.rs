@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::time::{Instant, SystemTime};
 
-use sampan_filters_api::{LocalReply, Protocol, RequestHead, ResponseHead, StreamInfo};
+use sampan_filters_api::{Known, LocalReply, Protocol, RequestHead, ResponseHead, StreamInfo};
 use sampan_model::route::RouteHit;
 
 use super::attempt;
@@ -68,9 +68,18 @@ pub async fn serve(
     let Scratch { request, response, incoming, alarm } = scratch;
     response.clear();
     info.bytes.request_headers = request.headers.byte_size() as u64;
+    let wire = exchange.wire;
     let shared = Shared::new(request, response, &mut info);
     let shared = RefCell::new(shared);
     let ended = run(context, &shared, incoming, alarm, exchange, refusal).await;
+    if let Some(wire) = wire {
+        let (received, sent) = (wire.io.received() - wire.received, wire.io.sent() - wire.sent);
+        let mut shared = shared.borrow_mut();
+        shared.info.bytes.downstream_wire_received = received;
+        shared.info.bytes.downstream_wire_sent = sent;
+        context.stats.http.add(HttpCounter::DownstreamCxRxBytesTotal, received);
+        context.stats.http.add(HttpCounter::DownstreamCxTxBytesTotal, sent);
+    }
     finish(context, &mut shared.borrow_mut());
     ended.keep
 }
@@ -84,12 +93,16 @@ async fn run(
     refusal: Option<Failure>,
 ) -> Ended {
     if let Some(failure) = refusal {
-        return fail(context, shared, exchange.responder, &failure).await;
+        return fail(context, shared, exchange.into_responder(), &failure).await;
     }
-    // In a statement of its own: within `if let`, the borrow would last until the reply is sent.
+    // Bound first: a borrow within the condition would last through the block.
     let admitted = admit(context, &mut shared.borrow_mut());
     if let Err(reply) = admitted {
-        return answer(context, shared, exchange.responder, *reply).await;
+        if reply.details.starts_with("http1.") {
+            // A head that breaks the protocol is not logged as if it were understood.
+            shared.borrow_mut().request.clear();
+        }
+        return answer(context, shared, exchange.into_responder(), *reply).await;
     }
     let routes = context.config.routes.current();
     let random = context.worker.with_rng(|rng| rng.u64(..));
@@ -98,7 +111,7 @@ async fn run(
         shared.borrow_mut().create_filters(&context.config.filters, hit.as_ref());
         let end = exchange.framing.is_empty() && shared.borrow().request.upgrade().is_none();
         if let Err(reply) = chain::request_head(shared, end).await {
-            return answer(context, shared, exchange.responder, *reply).await;
+            return answer(context, shared, exchange.into_responder(), *reply).await;
         }
         if std::mem::take(&mut shared.borrow_mut().clear_route) {
             hit = find(context, routes, &shared.borrow(), random);
@@ -106,29 +119,29 @@ async fn run(
     }
     let Some(hit) = hit else {
         context.stats.router.inc(HttpRouterCounter::NoRoute);
-        return fail(context, shared, exchange.responder, &Kind::NoRoute.into()).await;
+        return fail(context, shared, exchange.into_responder(), &Kind::NoRoute.into()).await;
     };
     if context.config.needs_facts {
         let mut shared = shared.borrow_mut();
         shared.info.route_name.clone_from(&hit.route.payload.name);
         shared.info.virtual_host = Some(hit.host.payload().name.clone());
     }
-    let redirect = require_tls(&hit, &shared.borrow());
-    if let Some(reply) = redirect {
-        return answer(context, shared, exchange.responder, reply).await;
+    let to_https = require_tls(&hit, &shared.borrow());
+    if let Some(reply) = to_https {
+        return answer(context, shared, exchange.into_responder(), reply).await;
     }
     match &hit.route.payload.action {
         Action::Redirect(redirect) => {
             context.stats.router.inc(HttpRouterCounter::RqRedirect);
             let reply = reply::redirect(redirect, &hit.route.matcher, shared.borrow().request);
-            answer_routed(context, shared, exchange.responder, reply, routes, &hit).await
+            answer_routed(context, shared, exchange.into_responder(), reply, routes, &hit).await
         }
         Action::Direct(direct) => {
             context.stats.router.inc(HttpRouterCounter::RqDirectResponse);
             let reply = reply::direct(direct);
-            answer_routed(context, shared, exchange.responder, reply, routes, &hit).await
+            answer_routed(context, shared, exchange.into_responder(), reply, routes, &hit).await
         }
-        Action::NonForwarding => fail(context, shared, exchange.responder, &Kind::NoRoute.into()).await,
+        Action::NonForwarding => fail(context, shared, exchange.into_responder(), &Kind::NoRoute.into()).await,
         Action::Forward(forward) => {
             context.stats.router.inc(HttpRouterCounter::RqTotal);
             let plan = attempt::Plan { routes, hit, forward, random };
@@ -168,8 +181,8 @@ fn find<'t>(
 
 /// `require_tls` of the virtual host: a redirect to https.
 fn require_tls(hit: &Hit<'_>, shared: &Shared<'_>) -> Option<LocalReply> {
-    let internal = shared.request.headers.has(sampan_filters_api::Known::XEnvoyInternal);
-    let proto = shared.request.headers.known(sampan_filters_api::Known::XForwardedProto).unwrap_or_default();
+    let internal = shared.request.headers.has(Known::XEnvoyInternal);
+    let proto = shared.request.headers.known(Known::XForwardedProto).unwrap_or_default();
     hit.host.tls_requirement().redirects(proto, internal).then(|| reply::https_redirect(shared.request))
 }
 
@@ -180,6 +193,11 @@ pub(super) async fn fail(
     responder: Responder<'_>,
     failure: &Failure,
 ) -> Ended {
+    if failure.kind == Kind::Overflow && !context.config.suppress_envoy_headers {
+        let mut reply = local_reply(failure.verdict());
+        reply.headers.append_known(Known::XEnvoyOverloaded, "true");
+        return answer(context, shared, responder, reply).await;
+    }
     answer_verdict(context, shared, responder, failure.verdict()).await
 }
 
@@ -193,13 +211,18 @@ async fn answer_verdict(
         record(&mut shared.borrow_mut(), &verdict);
         return Ended { keep: false };
     }
+    answer(context, shared, responder, local_reply(verdict)).await
+}
+
+fn local_reply(verdict: Verdict) -> LocalReply {
     let mut reply = LocalReply::new(verdict.status, verdict.details).flags(verdict.flags);
     reply.body = match verdict.body {
         std::borrow::Cow::Borrowed(text) => text.into(),
         std::borrow::Cow::Owned(text) => text.into(),
     };
     reply.close = verdict.close;
-    answer(context, shared, responder, reply).await
+    reply.grpc_status = verdict.grpc_status;
+    reply
 }
 
 /// Notes in the stream's facts how it ended.
@@ -236,6 +259,12 @@ fn finish(context: &HttpContext, shared: &mut Shared<'_>) {
     let now = Instant::now();
     shared.info.end = Some(now);
     shared.complete();
+    if context.config.needs_facts {
+        shared.info.bytes.request_headers = request_size(shared.request);
+        if shared.has_response {
+            shared.info.bytes.response_headers = (":status200".len() + shared.response.headers.byte_size()) as u64;
+        }
+    }
     let http = &context.stats.http;
     http.record(HttpHistogram::DownstreamRqTime, now.duration_since(shared.info.start).as_millis() as u64);
     if shared.info.response_code > 0 {
@@ -247,10 +276,18 @@ fn finish(context: &HttpContext, shared: &mut Shared<'_>) {
             &context.config.access_logs,
             shared.request,
             shared.has_response.then_some(&*shared.response),
+            shared.trailers.as_ref(),
             shared.info,
             now,
         );
     }
+}
+
+/// Bytes of all names and values, pseudo-headers included, as Envoy counts them.
+fn request_size(head: &RequestHead) -> u64 {
+    let pseudo = [(":authority", head.authority()), (":path", head.path()), (":method", head.method()), (":scheme", head.scheme())];
+    let pseudo: usize = pseudo.iter().filter(|(_, v)| !v.is_empty()).map(|(n, v)| n.len() + v.len()).sum();
+    (pseudo + head.headers.byte_size()) as u64
 }
 
 /// A stream that is counted as under way.

@@ -18,6 +18,7 @@ use crate::failure::{Failure, Kind};
 use crate::telemetry::stats::Origin;
 use crate::telemetry::stats::kinds::{ClusterCounter, ClusterGauge, ClusterHistogram, HttpRouterCounter};
 use crate::upstream::cluster::{BreakerPermit, WorkerCluster};
+use crate::upstream::connect::address_of;
 use crate::upstream::pool::HostPool;
 
 /// The cluster and host for a request, counted.
@@ -67,18 +68,18 @@ impl<'p> Target<'p> {
                 }
             }
         };
-        if context.config.needs_facts {
-            shared.borrow_mut().info.upstream.cluster = Some(reference.name.clone());
-        }
         let cluster = context.worker.cluster(reference.slot).ok_or_else(missing)?;
         if context.config.needs_facts {
+            shared.borrow_mut().info.upstream.cluster = Some(reference.name.clone());
             shared.borrow_mut().info.upstream.cluster_alt.clone_from(&cluster.config().alt_stat_name);
         }
         let priority = action.priority;
+        shared.borrow_mut().info.upstream.attempts = 1;
         let picked = context.worker.with_rng(|rng| cluster.pick(rng));
         let pool = picked.ok_or(Failure::from(Kind::NoHost))?;
         let permit = cluster.try_acquire(priority, Resource::Requests).map_err(|_| {
             cluster.stats().inc(ClusterCounter::UpstreamRqPendingOverflow);
+            shared.borrow_mut().info.upstream.address = Some(address_of(pool.host()));
             Failure::from(Kind::Overflow)
         })?;
         cluster.stats().inc(ClusterCounter::UpstreamRqTotal);

@@ -1,9 +1,9 @@
 //! Protocol switches: `Upgrade` (RFC 9110 §7.8), CONNECT, and extended CONNECT over HTTP/2 (RFC 8441).
 //!
 //! All three are one thing here, a [`Switch`]: the request has no body until the other side agrees, then bytes flow freely. Between
-//! HTTP/1.1 and HTTP/2 the request changes its form ([`Switch::shape_request`]).
+//! HTTP/1.1 and HTTP/2 the codecs give the request its form: GET with `Upgrade`, or CONNECT with `:protocol`.
 
-use sampan_filters_api::{LocalReply, Protocol, RequestHead};
+use sampan_filters_api::{LocalReply, RequestHead};
 
 use super::config::HttpConfig;
 use super::route::Forward;
@@ -55,18 +55,6 @@ impl Switch {
         match self {
             Switch::Upgrade(protocol) => Some(protocol),
             Switch::Connect | Switch::Terminate => None,
-        }
-    }
-
-    /// Gives the request the form of the upstream's protocol: GET with `Upgrade`, or CONNECT with `:protocol`.
-    pub fn shape_request(&self, upstream: Protocol, request: &mut RequestHead) {
-        if !matches!(self, Switch::Upgrade(_)) {
-            return;
-        }
-        match (upstream, request.is_connect()) {
-            (Protocol::Http2, false) => request.set_method(b"CONNECT"),
-            (Protocol::Http11 | Protocol::Http10, true) => request.set_method(b"GET"),
-            _ => {}
         }
     }
 }

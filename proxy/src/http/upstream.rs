@@ -21,7 +21,12 @@ pub enum Receiver<'u> {
     H1(H1Receiver<'u>),
     /// From an HTTP/2 stream.
     H2(H2Receiver),
+    /// From a TCP connection: CONNECT is granted as soon as there is one.
+    Raw(&'u Io, &'u mut BytesMut),
 }
+
+const NO_HEAD: HeadLimits = HeadLimits { bytes: 0, fields: 0 };
+const RAW_BUFFER: usize = 256 * 1024;
 
 /// The receiving end of an HTTP/1.1 connection.
 pub struct H1Receiver<'u> {
@@ -35,6 +40,8 @@ pub struct H1Receiver<'u> {
     pub kind: RequestKind,
     /// Bytes of the body that may be read ahead.
     pub buffer: usize,
+    /// Whether trailers are passed on.
+    pub trailers: bool,
 }
 
 /// The receiving end of an HTTP/2 stream.
@@ -70,13 +77,28 @@ impl<'u> Receiver<'u> {
         match self {
             Receiver::H1(h1) => h1.head(head).await,
             Receiver::H2(h2) => h2.head(head).await,
+            Receiver::Raw(..) => {
+                head.status = 200;
+                Ok(Answer {
+                    framing: Framing::UntilClose,
+                    persistent: false,
+                    switched: true,
+                    version: Protocol::Http11,
+                })
+            }
         }
     }
 
     /// The body behind the head that was read last.
     pub fn body(self, framing: Framing) -> BodyReader<'u> {
         match self {
-            Receiver::H1(h1) => BodyReader::H1(H1Reader::new(h1.io, h1.read, framing, h1.limits, h1.buffer)),
+            Receiver::H1(h1) => {
+                let reader = H1Reader::new(h1.io, h1.read, framing, h1.limits, h1.buffer);
+                BodyReader::H1(reader.with_trailers(h1.trailers))
+            }
+            Receiver::Raw(io, read) => {
+                BodyReader::H1(H1Reader::new(io, read, Framing::UntilClose, NO_HEAD, RAW_BUFFER))
+            }
             Receiver::H2(H2Receiver { body: Some(body), .. }) => BodyReader::H2(h2::Reader::new(body)),
             Receiver::H2(_) => BodyReader::Empty,
         }

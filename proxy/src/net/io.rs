@@ -3,7 +3,7 @@
 //! A connection is owned by one task, but that task reads it for one direction and writes it for the other, in
 //! futures that it polls side by side. So all operations take `&self`; the cells are borrowed within a poll only.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,9 +16,17 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
 
-/// A connected transport.
+/// A connected transport, and how many bytes went through it.
 #[derive(Debug)]
-pub enum Io {
+pub struct Io {
+    transport: Transport,
+    received: Cell<u64>,
+    sent: Cell<u64>,
+}
+
+/// The kinds of transport.
+#[derive(Debug)]
+enum Transport {
     /// Plain TCP
     Tcp(RefCell<TcpStream>),
     /// A unix stream socket
@@ -27,26 +35,32 @@ pub enum Io {
 
 impl From<TcpStream> for Io {
     fn from(stream: TcpStream) -> Self {
-        Io::Tcp(RefCell::new(stream))
+        Transport::Tcp(RefCell::new(stream)).into()
     }
 }
 
 impl From<UnixStream> for Io {
     fn from(stream: UnixStream) -> Self {
-        Io::Unix(RefCell::new(stream))
+        Transport::Unix(RefCell::new(stream)).into()
+    }
+}
+
+impl From<Transport> for Io {
+    fn from(transport: Transport) -> Self {
+        Io { transport, received: Cell::new(0), sent: Cell::new(0) }
     }
 }
 
 /// Calls `$op` on the pinned stream, whichever it is.
 macro_rules! with {
     ($self:expr, $stream:ident => $op:expr) => {
-        match $self {
-            Io::Tcp(cell) => {
+        match &$self.transport {
+            Transport::Tcp(cell) => {
                 let mut guard = cell.borrow_mut();
                 let $stream = Pin::new(&mut *guard);
                 $op
             }
-            Io::Unix(cell) => {
+            Transport::Unix(cell) => {
                 let mut guard = cell.borrow_mut();
                 let $stream = Pin::new(&mut *guard);
                 $op
@@ -69,7 +83,26 @@ impl Io {
             buf.reserve(limit);
         }
         let mut room = buf.limit(limit);
-        with!(self, stream => poll_read_buf(stream, cx, &mut room))
+        let n = ready!(with!(self, stream => poll_read_buf(stream, cx, &mut room)))?;
+        self.received.set(self.received.get() + n as u64);
+        Poll::Ready(Ok(n))
+    }
+
+    /// Bytes read so far; those that were spliced not included.
+    pub fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// Bytes written so far; those that were spliced not included.
+    pub fn sent(&self) -> u64 {
+        self.sent.get()
+    }
+
+    fn count_sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(n)) = written {
+            self.sent.set(self.sent.get() + n as u64);
+        }
+        written
     }
 
     /// Reads once; see [`Io::poll_read`].
@@ -79,15 +112,15 @@ impl Io {
 
     /// Ready when a read would not wait.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Io::Tcp(stream) => stream.borrow().poll_read_ready(cx),
-            Io::Unix(stream) => stream.borrow().poll_read_ready(cx),
+        match &self.transport {
+            Transport::Tcp(stream) => stream.borrow().poll_read_ready(cx),
+            Transport::Unix(stream) => stream.borrow().poll_read_ready(cx),
         }
     }
 
     /// Whether its bytes are those of a socket, so that they may move by descriptor without being seen.
     pub fn is_plain(&self) -> bool {
-        matches!(self, Io::Tcp(_) | Io::Unix(_))
+        matches!(self.transport, Transport::Tcp(_) | Transport::Unix(_))
     }
 
     /// Runs a reading system call on the socket once it is readable; again after it said that it would block.
@@ -98,12 +131,12 @@ impl Io {
     ) -> Poll<io::Result<T>> {
         loop {
             ready!(self.poll_readable(cx))?;
-            let result = match self {
-                Io::Tcp(stream) => {
+            let result = match &self.transport {
+                Transport::Tcp(stream) => {
                     let stream = stream.borrow();
                     stream.try_io(Interest::READABLE, || call(stream.as_fd()))
                 }
-                Io::Unix(stream) => {
+                Transport::Unix(stream) => {
                     let stream = stream.borrow();
                     stream.try_io(Interest::READABLE, || call(stream.as_fd()))
                 }
@@ -121,13 +154,13 @@ impl Io {
         mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         loop {
-            let result = match self {
-                Io::Tcp(stream) => {
+            let result = match &self.transport {
+                Transport::Tcp(stream) => {
                     let stream = stream.borrow();
                     ready!(stream.poll_write_ready(cx))?;
                     stream.try_io(Interest::WRITABLE, || call(stream.as_fd()))
                 }
-                Io::Unix(stream) => {
+                Transport::Unix(stream) => {
                     let stream = stream.borrow();
                     ready!(stream.poll_write_ready(cx))?;
                     stream.try_io(Interest::WRITABLE, || call(stream.as_fd()))
@@ -141,7 +174,7 @@ impl Io {
 
     /// Writes once.
     pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        with!(self, stream => stream.poll_write(cx, data))
+        self.count_sent(with!(self, stream => stream.poll_write(cx, data)))
     }
 
     /// Writes once from several pieces.
@@ -150,7 +183,7 @@ impl Io {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        with!(self, stream => stream.poll_write_vectored(cx, pieces))
+        self.count_sent(with!(self, stream => stream.poll_write_vectored(cx, pieces)))
     }
 
     /// Writes all bytes.
@@ -193,15 +226,15 @@ impl Io {
 
     /// The local address, as far as the socket knows it.
     pub fn local_address(&self) -> Option<Address> {
-        match self {
-            Io::Tcp(stream) => stream.borrow().local_addr().ok().map(Address::Socket),
-            Io::Unix(stream) => Some(pipe_address(stream.borrow().local_addr().ok()?.as_pathname())),
+        match &self.transport {
+            Transport::Tcp(stream) => stream.borrow().local_addr().ok().map(Address::Socket),
+            Transport::Unix(stream) => Some(pipe_address(stream.borrow().local_addr().ok()?.as_pathname())),
         }
     }
 
     /// Closes with a reset instead of an orderly end, so that the peer cannot take it for one.
     pub fn reset_on_close(&self) {
-        if let Io::Tcp(stream) = self {
+        if let Transport::Tcp(stream) = &self.transport {
             // Failing to set it leaves an orderly close, which is the next best thing.
             let _ = socket2::SockRef::from(&*stream.borrow()).set_linger(Some(std::time::Duration::ZERO));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use sampan_filters_api::format::{AccessLogType, FormatContext};
-use sampan_filters_api::{RequestHead, ResponseHead, StreamInfo};
+use sampan_filters_api::{Headers, RequestHead, ResponseHead, StreamInfo};
 
 use super::access_log::{AccessLog, LogEvent};
 use crate::runtime::Runtime;
@@ -16,12 +16,13 @@ pub fn log_stream(
     logs: &[Arc<AccessLog>],
     request: &RequestHead,
     response: Option<&ResponseHead>,
+    trailers: Option<&Headers>,
     info: &StreamInfo,
     now: Instant,
 ) {
     let base = FormatContext::new(info, now, SystemTime::now());
     let log_type = AccessLogType::DownstreamEnd;
-    record(worker, logs, FormatContext { request: Some(request), response, log_type, ..base });
+    record(worker, logs, FormatContext { request: Some(request), response, trailers, log_type, ..base });
 }
 
 /// Logs a TCP connection.

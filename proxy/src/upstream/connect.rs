@@ -38,6 +38,15 @@ pub struct Guard {
     _permit: BreakerPermit,
 }
 
+impl Connection {
+    /// Adds what went through the connection to the cluster's counters; called once, at its end.
+    pub fn count_bytes(&self) {
+        let stats = self.guard.cluster.stats();
+        stats.add(ClusterCounter::UpstreamCxRxBytesTotal, self.io.received());
+        stats.add(ClusterCounter::UpstreamCxTxBytesTotal, self.io.sent());
+    }
+}
+
 impl Guard {
     /// The host at the other end.
     pub fn host(&self) -> &Arc<Host> {

@@ -47,16 +47,22 @@ pub fn request(
     out.put_slice(if head.has_path() { head.path() } else { head.authority() });
     out.put_slice(b" HTTP/1.1\r\n");
     if !head.authority().is_empty() || head.has_path() {
-        name(b"host", case, out);
+        name(head.host_name(), case, out);
         out.put_slice(b": ");
         out.put_slice(head.authority());
         out.put_slice(b"\r\n");
     }
-    fields(&head.headers, framing, case, out);
+    fields(&head.headers, request_framing(head, framing, connection), case, out);
     if let (Connection::Upgrade, Some(protocol)) = (connection, head.upgrade()) {
         field(b"upgrade", protocol, case, out);
     }
     finish(connection, case, out);
+}
+
+/// A request without a body says so, unless its method never has one.
+fn request_framing(head: &RequestHead, framing: Framing, connection: Connection) -> Framing {
+    let bodiless = matches!(head.method(), b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT");
+    if framing == Framing::None && !bodiless && connection != Connection::Upgrade { Framing::Length(0) } else { framing }
 }
 
 /// Writes a response head.
@@ -138,7 +144,7 @@ fn finish(connection: Connection, case: NameCase, out: &mut Vec<u8>) {
         Connection::Keep => {}
         Connection::KeepAlive => field(b"connection", b"keep-alive", case, out),
         Connection::Close => field(b"connection", b"close", case, out),
-        Connection::Upgrade => field(b"connection", b"upgrade", case, out),
+        Connection::Upgrade => field(b"connection", b"Upgrade", case, out),
     }
     out.put_slice(b"\r\n");
 }

@@ -54,10 +54,16 @@ pub fn parse(
         Err(Error::TooManyHeaders) => {
             return Err(CodecError::new(431, "http1.too_many_headers", "more fields than max_headers_count"));
         }
+        Err(Error::HeaderValue) => {
+            return Err(CodecError::new(400, "http1.invalid_characters", "a field value has a control byte"));
+        }
         Err(e) => return Err(CodecError::malformed(reason(e))),
     }
     let method = request.method.unwrap_or_default().as_bytes();
     let target = request.path.unwrap_or_default().as_bytes();
+    if !METHODS.contains(&method) {
+        return Err(CodecError::malformed("the method is unknown"));
+    }
     head.set_method(method);
     let absolute = parse_target(method, target, options, head)?;
     let mut seen = Seen::default();
@@ -66,6 +72,14 @@ pub fn parse(
     }
     seen.finish(version, absolute, head)
 }
+
+/// The methods that are let through: those of the HTTP registry and of WebDAV, as Envoy has them.
+const METHODS: &[&[u8]] = &[
+    b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE", b"ACL", b"BIND", b"CHECKOUT",
+    b"COPY", b"LINK", b"LOCK", b"MERGE", b"MKACTIVITY", b"MKCALENDAR", b"MKCOL", b"MOVE", b"M-SEARCH", b"MSEARCH",
+    b"NOTIFY", b"PROPFIND", b"PROPPATCH", b"PURGE", b"REBIND", b"REPORT", b"SEARCH", b"SOURCE", b"SUBSCRIBE", b"UNBIND",
+    b"UNLINK", b"UNLOCK", b"UNSUBSCRIBE",
+];
 
 /// The version at the end of the request line: 426 below 1.0 as for 0.9, 505 from 1.2 on.
 fn version(bytes: &[u8]) -> Result<Protocol, CodecError> {
@@ -76,6 +90,9 @@ fn version(bytes: &[u8]) -> Result<Protocol, CodecError> {
     }
     if line.ends_with(b" HTTP/1.0") {
         return Ok(Protocol::Http10);
+    }
+    if line == b"PRI * HTTP/2.0" {
+        return Err(CodecError::malformed("an HTTP/2 preface where HTTP/1.1 is spoken"));
     }
     let last = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
     match last.strip_prefix(b"HTTP/") {
@@ -123,7 +140,7 @@ fn parse_target(
     }
     if method == b"CONNECT" {
         if !syntax::is_authority(target) {
-            return Err(CodecError::new(400, "http1.invalid_url", "a CONNECT target is host:port"));
+            return Err(CodecError::malformed("a CONNECT target is host:port"));
         }
         head.set_authority(target);
         return Ok(true);
@@ -132,10 +149,11 @@ fn parse_target(
         head.set_path(target);
         return Ok(false);
     }
-    let invalid =
-        CodecError::new(400, "http1.invalid_url", "the request target is neither a path nor an absolute URL");
+    let invalid = CodecError::malformed("the request target is neither a path nor an absolute URL");
     if !options.allow_absolute_url {
-        return Err(invalid);
+        // Refused as a path, later.
+        head.set_path(target);
+        return Ok(false);
     }
     let split = memchr::memmem::find(target, b"://").ok_or(invalid)?;
     let (scheme, rest) = (&target[..split], &target[split + 3..]);
@@ -149,10 +167,8 @@ fn parse_target(
     }
     head.set_scheme(&scheme.to_ascii_lowercase());
     head.set_authority(authority);
-    match path.first() {
-        Some(b'/') => head.set_path(path),
-        _ => head.set_path(&[b"/", path].concat()),
-    }
+    // A query without a path stays as it is, and is refused as a path later.
+    head.set_path(if path.is_empty() { b"/" } else { path });
     Ok(true)
 }
 
@@ -212,6 +228,9 @@ impl Seen {
             }
             _ => head.headers.append(name, value),
         }
+        if self.hosts == 1 && name.len() == 4 && name[0] == b'H' {
+            head.set_host_name(name);
+        }
         Ok(())
     }
 
@@ -252,7 +271,8 @@ impl Seen {
             (false, Some(length)) => Framing::Length(length),
             (false, None) => Framing::None,
         };
-        let persistent = !self.close && (version == Protocol::Http11 || self.keep_alive);
+        // CONNECT leaves nothing behind it that could be another request.
+        let persistent = !self.close && !head.is_connect() && (version == Protocol::Http11 || self.keep_alive);
         Ok(RequestMeta {
             version,
             framing,

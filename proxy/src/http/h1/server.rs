@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use sampan_filters_api::Protocol;
+use sampan_filters_api::{Known, Protocol};
 
 use super::request::{self, RequestMeta, RequestOptions};
 use super::scan::{Scanner, leading_blank};
@@ -20,7 +20,7 @@ use super::{CodecError, Framing};
 use crate::failure::{Failure, Kind};
 use crate::http::body::{BodyReader, H1Reader};
 use crate::http::connection::HttpContext;
-use crate::http::exchange::{Exchange, H1Responder, Responder};
+use crate::http::exchange::{Exchange, H1Responder, Responder, Wire};
 use crate::http::stream::{self, Scratch};
 use crate::net::alarm::{Alarm, earlier};
 use crate::net::io::Io;
@@ -72,6 +72,8 @@ struct Connection<'c> {
 impl Connection<'_> {
     /// Serves one request; whether the connection goes on.
     async fn one(&mut self) -> bool {
+        // What is buffered already belongs to the request to come.
+        let (received, sent) = (self.io.received() - self.read.len() as u64, self.io.sent());
         let (meta, started, refusal) = match self.next().await {
             Next::Close => return false,
             Next::Request(meta, started) => (meta, started, None),
@@ -80,7 +82,8 @@ impl Connection<'_> {
         self.context.requests.set(self.context.requests.get() + 1);
         let config = &self.context.config;
         let limits = config.head_limits;
-        let body = H1Reader::new(self.io, &mut self.read, meta.framing, limits, self.context.buffer_limit);
+        let body = H1Reader::new(self.io, &mut self.read, meta.framing, limits, self.context.buffer_limit)
+            .with_trailers(config.http1.enable_trailers);
         let responder = H1Responder {
             io: self.io,
             out: &mut self.write,
@@ -96,7 +99,9 @@ impl Connection<'_> {
             framing: meta.framing,
             responder: Responder::H1(responder),
             expects_continue: meta.expects_continue,
+            wire: Some(Wire { io: self.io, received, sent }),
         };
+
         let keep = stream::serve(self.context, &mut self.scratch, exchange, started, refusal).await;
         self.last = Instant::now();
         if self.read.is_empty() {
@@ -147,6 +152,9 @@ impl Connection<'_> {
             }
             Ok(meta) if meta.unknown_expectation => self.refuse(UNKNOWN_EXPECTATION, since),
             Ok(meta) => {
+                if meta.expects_continue && self.context.config.proxy_100_continue {
+                    self.scratch.request.headers.append_known(Known::Expect, "100-continue");
+                }
                 if !meta.has_host && meta.version == Protocol::Http10 {
                     let default = http1.default_host_for_http_10.clone();
                     self.scratch.request.set_authority(default.as_bytes());
@@ -160,6 +168,8 @@ impl Connection<'_> {
     fn refuse(&mut self, error: CodecError, since: Instant) -> Next {
         tracing::debug!(target: "http", connection = self.context.info.id, %error, "bad request");
         self.context.stats.http.inc(HttpCounter::DownstreamCxProtocolError);
+        // What was understood of it before the fault is not to be trusted, and not logged.
+        self.scratch.request.clear();
         // What follows a bad head cannot be told apart from its body.
         self.read.clear();
         Next::Refused(error.into(), since)

@@ -26,7 +26,9 @@ fn invalid(reason: &'static str) -> CodecError {
 
 /// Fills a clear request head from a received one.
 pub fn request_from(parts: &request::Parts, head: &mut RequestHead) -> Result<(), CodecError> {
-    head.set_method(parts.method.as_str().as_bytes());
+    let upgrading = parts.extensions.get::<h2::ext::Protocol>().is_some();
+    // Within the proxy an extended CONNECT is what it stands for: a GET that asks for an upgrade.
+    head.set_method(if upgrading { b"GET" } else { parts.method.as_str().as_bytes() });
     let connect = parts.method == Method::CONNECT;
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
     if !connect || protocol.is_some() {
@@ -87,8 +89,10 @@ fn fields_from(map: &HeaderMap, head: &mut RequestHead) -> Result<(), CodecError
 /// A request to be sent.
 pub fn request_into(head: &RequestHead) -> Result<http::Request<()>, CodecError> {
     let mut request = http::Request::new(());
-    *request.method_mut() =
-        Method::from_bytes(head.method()).map_err(|_| invalid("the method is malformed"))?;
+    *request.method_mut() = match head.upgrade() {
+        Some(_) => Method::CONNECT,
+        None => Method::from_bytes(head.method()).map_err(|_| invalid("the method is malformed"))?,
+    };
     let mut uri = http::uri::Parts::default();
     if !head.authority().is_empty() {
         uri.authority =
@@ -100,7 +104,7 @@ pub fn request_into(head: &RequestHead) -> Result<http::Request<()>, CodecError>
             Some(PathAndQuery::try_from(head.path()).map_err(|_| invalid("the path is malformed"))?);
     }
     *request.uri_mut() = Uri::from_parts(uri).map_err(|_| invalid("the request has no authority"))?;
-    if let (true, Some(protocol)) = (head.is_connect(), head.upgrade()) {
+    if let Some(protocol) = head.upgrade() {
         let protocol = std::str::from_utf8(protocol).map_err(|_| invalid("the protocol is malformed"))?;
         request.extensions_mut().insert(h2::ext::Protocol::from(protocol));
     }

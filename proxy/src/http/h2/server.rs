@@ -14,7 +14,7 @@ use std::time::Instant;
 use ::h2::server::{Connection, SendResponse};
 use ::h2::{Reason, RecvStream};
 use bytes::{Buf, Bytes, BytesMut};
-use sampan_filters_api::Protocol;
+use sampan_filters_api::{Known, Protocol};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Reader;
@@ -182,7 +182,7 @@ async fn one(
     let framing = if end {
         Framing::None
     } else {
-        let length = scratch.request.headers.known(sampan_filters_api::Known::ContentLength);
+        let length = scratch.request.headers.known(Known::ContentLength);
         length.and_then(syntax::content_length).map_or(Framing::Chunked, Framing::Length)
     };
     let exchange = Exchange {
@@ -190,7 +190,12 @@ async fn one(
         body: BodyReader::H2(Reader::new(body)),
         framing,
         responder: Responder::H2(respond),
-        expects_continue: scratch.request.headers.remove_known(sampan_filters_api::Known::Expect),
+        expects_continue: if context.config.proxy_100_continue {
+            scratch.request.headers.has(Known::Expect)
+        } else {
+            scratch.request.headers.remove_known(Known::Expect)
+        },
+        wire: None,
     };
     let kept = stream::serve(context, &mut scratch, exchange, started, refusal.map(Failure::from)).await;
     context.worker.give_scratch(scratch);

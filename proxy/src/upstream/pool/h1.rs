@@ -45,6 +45,12 @@ pub struct Upstream {
     slot: OpenSlot,
 }
 
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.connection.count_bytes();
+    }
+}
+
 impl Upstream {
     /// The number of requests it has been lent to.
     pub fn requests(&self) -> u32 {
