@@ -180,7 +180,10 @@ impl Failure {
             ),
             Kind::MaxDuration { request_complete } => Verdict {
                 grpc_status: Some(4),
-                ..late(plain(408, Flags::NONE, "max_duration_timeout", "downstream duration timeout"), *request_complete)
+                ..late(
+                    plain(408, Flags::NONE, "max_duration_timeout", "downstream duration timeout"),
+                    *request_complete,
+                )
             },
             Kind::NoRoute => plain(404, Flags::of(Flag::NoRouteFound), "route_not_found", ""),
             Kind::NoCluster(status) => {
@@ -240,7 +243,14 @@ impl Failure {
         };
         let body =
             format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
-        Verdict { status, flags: Flags::of(flag), details: details.into(), body: body.into(), close: false, grpc_status: None }
+        Verdict {
+            status,
+            flags: Flags::of(flag),
+            details: details.into(),
+            body: body.into(),
+            close: false,
+            grpc_status: None,
+        }
     }
 }
 

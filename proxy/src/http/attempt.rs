@@ -65,7 +65,7 @@ pub async fn forward(
             return stream::answer(context, shared, exchange.into_responder(), *reply).await;
         }
     };
-    let Exchange { version, mut body, framing, responder, expects_continue } = exchange;
+    let Exchange { version, mut body, framing, responder, expects_continue, .. } = exchange;
     let deadlines = timeouts::deadlines(context, plan, &target.cluster, &mut shared.borrow_mut());
     let progress = Progress::new(deadlines, framing.is_empty() && switch.is_none());
     let mut way = Way {
@@ -159,7 +159,9 @@ impl<'c> Way<'_, 'c, '_> {
         }
         let protocol = self.target.protocol(self.version);
         match protocol {
-            _ if self.switch == Some(upgrade::Switch::Terminate) => self.over_tcp(incoming, alarm, body).await,
+            _ if self.switch == Some(upgrade::Switch::Terminate) => {
+                self.over_tcp(incoming, alarm, body).await
+            }
             Protocol::Http2 => Box::pin(self.over_h2(incoming, alarm, body)).await,
             _ => self.over_h1(incoming, alarm, body).await,
         }

@@ -126,7 +126,15 @@ impl<'c> H1Reader<'c> {
         limits: HeadLimits,
         buffer: usize,
     ) -> Self {
-        Self { io, buf, decoder: Decoder::new(framing, limits), limits, read_size: FIRST_READ, trailers: true, limit: buffer }
+        Self {
+            io,
+            buf,
+            decoder: Decoder::new(framing, limits),
+            limits,
+            read_size: FIRST_READ,
+            trailers: true,
+            limit: buffer,
+        }
     }
 
     /// Whether trailers are passed on; without, they are read and dropped.
@@ -158,7 +166,9 @@ impl<'c> H1Reader<'c> {
             match self.decoder.decode(self.buf)? {
                 Decoded::Data(data, end) => return Poll::Ready(Ok(Frame::Data(data, end))),
                 Decoded::End(None) => return Poll::Ready(Ok(Frame::End)),
-                Decoded::End(Some(trailers)) if self.trailers => return Poll::Ready(Ok(Frame::Trailers(trailers))),
+                Decoded::End(Some(trailers)) if self.trailers => {
+                    return Poll::Ready(Ok(Frame::Trailers(trailers)));
+                }
                 Decoded::End(Some(_)) => return Poll::Ready(Ok(Frame::End)),
                 Decoded::Pending => {}
             }

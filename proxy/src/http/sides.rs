@@ -125,7 +125,11 @@ impl Way<'_, '_, '_> {
 
     /// A tunnel has no end of its own: whoever left first ended it.
     fn record_tunnel_end(&self) {
-        let kind = if self.progress.request_done.get().is_some() { Kind::DownstreamClosed } else { Kind::UpstreamClosed };
+        let kind = if self.progress.request_done.get().is_some() {
+            Kind::DownstreamClosed
+        } else {
+            Kind::UpstreamClosed
+        };
         let verdict = Failure::from(kind).after_head().verdict();
         super::stream::record(&mut self.shared.borrow_mut(), &verdict);
     }

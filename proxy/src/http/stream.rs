@@ -141,7 +141,9 @@ async fn run(
             let reply = reply::direct(direct);
             answer_routed(context, shared, exchange.into_responder(), reply, routes, &hit).await
         }
-        Action::NonForwarding => fail(context, shared, exchange.into_responder(), &Kind::NoRoute.into()).await,
+        Action::NonForwarding => {
+            fail(context, shared, exchange.into_responder(), &Kind::NoRoute.into()).await
+        }
         Action::Forward(forward) => {
             context.stats.router.inc(HttpRouterCounter::RqTotal);
             let plan = attempt::Plan { routes, hit, forward, random };
@@ -262,7 +264,8 @@ fn finish(context: &HttpContext, shared: &mut Shared<'_>) {
     if context.config.needs_facts {
         shared.info.bytes.request_headers = request_size(shared.request);
         if shared.has_response {
-            shared.info.bytes.response_headers = (":status200".len() + shared.response.headers.byte_size()) as u64;
+            shared.info.bytes.response_headers =
+                (":status200".len() + shared.response.headers.byte_size()) as u64;
         }
     }
     let http = &context.stats.http;
@@ -285,7 +288,12 @@ fn finish(context: &HttpContext, shared: &mut Shared<'_>) {
 
 /// Bytes of all names and values, pseudo-headers included, as Envoy counts them.
 fn request_size(head: &RequestHead) -> u64 {
-    let pseudo = [(":authority", head.authority()), (":path", head.path()), (":method", head.method()), (":scheme", head.scheme())];
+    let pseudo = [
+        (":authority", head.authority()),
+        (":path", head.path()),
+        (":method", head.method()),
+        (":scheme", head.scheme()),
+    ];
     let pseudo: usize = pseudo.iter().filter(|(_, v)| !v.is_empty()).map(|(n, v)| n.len() + v.len()).sum();
     (pseudo + head.headers.byte_size()) as u64
 }

@@ -62,7 +62,11 @@ pub fn request(
 /// A request without a body says so, unless its method never has one.
 fn request_framing(head: &RequestHead, framing: Framing, connection: Connection) -> Framing {
     let bodiless = matches!(head.method(), b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT");
-    if framing == Framing::None && !bodiless && connection != Connection::Upgrade { Framing::Length(0) } else { framing }
+    if framing == Framing::None && !bodiless && connection != Connection::Upgrade {
+        Framing::Length(0)
+    } else {
+        framing
+    }
 }
 
 /// Writes a response head.

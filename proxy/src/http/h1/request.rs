@@ -75,10 +75,41 @@ pub fn parse(
 
 /// The methods that are let through: those of the HTTP registry and of WebDAV, as Envoy has them.
 const METHODS: &[&[u8]] = &[
-    b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE", b"ACL", b"BIND", b"CHECKOUT",
-    b"COPY", b"LINK", b"LOCK", b"MERGE", b"MKACTIVITY", b"MKCALENDAR", b"MKCOL", b"MOVE", b"M-SEARCH", b"MSEARCH",
-    b"NOTIFY", b"PROPFIND", b"PROPPATCH", b"PURGE", b"REBIND", b"REPORT", b"SEARCH", b"SOURCE", b"SUBSCRIBE", b"UNBIND",
-    b"UNLINK", b"UNLOCK", b"UNSUBSCRIBE",
+    b"GET",
+    b"POST",
+    b"PUT",
+    b"DELETE",
+    b"HEAD",
+    b"OPTIONS",
+    b"PATCH",
+    b"CONNECT",
+    b"TRACE",
+    b"ACL",
+    b"BIND",
+    b"CHECKOUT",
+    b"COPY",
+    b"LINK",
+    b"LOCK",
+    b"MERGE",
+    b"MKACTIVITY",
+    b"MKCALENDAR",
+    b"MKCOL",
+    b"MOVE",
+    b"M-SEARCH",
+    b"MSEARCH",
+    b"NOTIFY",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"PURGE",
+    b"REBIND",
+    b"REPORT",
+    b"SEARCH",
+    b"SOURCE",
+    b"SUBSCRIBE",
+    b"UNBIND",
+    b"UNLINK",
+    b"UNLOCK",
+    b"UNSUBSCRIBE",
 ];
 
 /// The version at the end of the request line: 426 below 1.0 as for 0.9, 505 from 1.2 on.
@@ -272,7 +303,8 @@ impl Seen {
             (false, None) => Framing::None,
         };
         // CONNECT leaves nothing behind it that could be another request.
-        let persistent = !self.close && !head.is_connect() && (version == Protocol::Http11 || self.keep_alive);
+        let persistent =
+            !self.close && !head.is_connect() && (version == Protocol::Http11 || self.keep_alive);
         Ok(RequestMeta {
             version,
             framing,
