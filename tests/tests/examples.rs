@@ -20,8 +20,8 @@ fn configurations(dir: &Path) -> Vec<PathBuf> {
     let manifest = std::fs::read_to_string(root().join("deploy/gateway.yaml")).unwrap();
     let (_, inner) = manifest.split_once("  sampan.yaml: |\n").expect("the manifest holds a configuration");
     let (inner, _) = inner.split_once("---\n").expect("the ConfigMap ends");
-    let inner: String =
-        inner.lines().map(|line| format!("{}\n", line.get(4..).unwrap_or_default())).collect();
+    let inner: Vec<&str> = inner.lines().map(|line| line.get(4..).unwrap_or_default()).collect();
+    let inner = inner.join("\n");
     files.push(dir.join("gateway.yaml"));
     std::fs::write(files.last().unwrap(), inner).unwrap();
     files.sort();

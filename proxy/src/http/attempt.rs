@@ -137,7 +137,7 @@ pub(super) struct Way<'w, 'c, 's> {
     pub expects_continue: bool,
 }
 
-impl<'c> Way<'_, 'c, '_> {
+impl Way<'_, '_, '_> {
     async fn attempt(
         &mut self,
         incoming: &mut ResponseHead,
@@ -200,7 +200,7 @@ impl<'c> Way<'_, 'c, '_> {
             grpc = request.is_grpc();
             kind = RequestKind {
                 head: request.is_head(),
-                connect: self.switch.as_ref().is_some_and(|s| s.is_connect()),
+                connect: self.switch.as_ref().is_some_and(upgrade::Switch::is_connect),
                 upgrade: self.switch.as_ref().is_some_and(|s| !s.is_connect()),
             };
             let framing = if self.switch.is_some() { Framing::None } else { self.framing };

@@ -202,7 +202,10 @@ impl BodyWriter<'_> {
         match self {
             BodyWriter::Empty => Ok(()),
             BodyWriter::H1(writer) => writer.start(frame),
-            BodyWriter::H2(writer) => writer.start(frame),
+            BodyWriter::H2(writer) => {
+                writer.start(frame);
+                Ok(())
+            }
         }
     }
 

@@ -209,8 +209,8 @@ impl Default for HttpTimeouts {
         Self {
             request_headers: None,
             request: None,
-            stream_idle: Some(Duration::from_secs(300)),
-            connection_idle: Some(Duration::from_secs(3600)),
+            stream_idle: Some(Duration::from_mins(5)),
+            connection_idle: Some(Duration::from_hours(1)),
             max_connection: None,
             max_stream: None,
             drain: Duration::from_secs(5),

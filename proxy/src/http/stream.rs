@@ -230,7 +230,7 @@ fn local_reply(verdict: Verdict) -> LocalReply {
 /// Notes in the stream's facts how it ended.
 pub(super) fn record(shared: &mut Shared<'_>, verdict: &Verdict) {
     shared.info.flags.merge(verdict.flags);
-    shared.info.details = verdict.details.clone();
+    shared.info.details.clone_from(&verdict.details);
 }
 
 /// Sends a local reply.

@@ -72,7 +72,7 @@ impl ChainMatcher {
 }
 
 /// Keeps the entries that match most specifically; a rank of `None` is no match, 0 an empty criterion.
-fn narrow<'a>(left: &mut Vec<&'a (ChainMatch, Arc<FilterChain>)>, rank: impl Fn(&ChainMatch) -> Option<u16>) {
+fn narrow(left: &mut Vec<&(ChainMatch, Arc<FilterChain>)>, rank: impl Fn(&ChainMatch) -> Option<u16>) {
     let Some(best) = left.iter().filter_map(|(m, _)| rank(m)).max() else {
         return left.clear();
     };

@@ -23,6 +23,7 @@ pub type BreakerPermit = Permit<BreakerHandle>;
 
 /// Reaches a cluster's breakers without touching a shared reference count.
 #[derive(Clone)]
+#[expect(clippy::redundant_allocation)]
 pub struct BreakerHandle(Rc<Arc<CircuitBreakers>>);
 
 impl AsRef<CircuitBreakers> for BreakerHandle {

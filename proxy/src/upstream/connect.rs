@@ -110,14 +110,12 @@ pub async fn connect(
 
 /// A permit for one more connection, or none: the breaker is open and the host has a connection on this worker already.
 pub fn permit(cluster: &Rc<WorkerCluster>, priority: Priority, has_one: bool) -> Option<BreakerPermit> {
-    match cluster.try_acquire(priority, Resource::Connections) {
-        Ok(permit) => Some(permit),
-        Err(_) => {
-            cluster.stats().inc(ClusterCounter::UpstreamCxOverflow);
-            // A worker may always have one, so that a low limit cannot starve it.
-            (!has_one).then(|| cluster.acquire(priority, Resource::Connections))
-        }
+    if let Ok(permit) = cluster.try_acquire(priority, Resource::Connections) {
+        return Some(permit);
     }
+    cluster.stats().inc(ClusterCounter::UpstreamCxOverflow);
+    // A worker may always have one, so that a low limit cannot starve it.
+    (!has_one).then(|| cluster.acquire(priority, Resource::Connections))
 }
 
 /// A connection that never opened counts as destroyed all the same.

@@ -79,7 +79,7 @@ impl Acceptor {
         match TcpStream::from_std(handoff.stream) {
             Ok(stream) => serve_tcp(&self.worker, listening, stream),
             Err(error) => {
-                tracing::warn!(target: target::CONN_HANDLER, %error, "a handed over socket is unusable")
+                tracing::warn!(target: target::CONN_HANDLER, %error, "a handed over socket is unusable");
             }
         }
     }

@@ -52,6 +52,8 @@ pub struct Worker {
     drain: Cell<DrainState>,
     rng: RefCell<fastrand::Rng>,
     connections: Cell<usize>,
+    // Boxed, for a stream's future holds one, and moving it would copy a kilobyte.
+    #[expect(clippy::vec_box)]
     scratch: RefCell<Vec<Box<Scratch>>>,
 }
 

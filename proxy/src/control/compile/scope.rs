@@ -146,8 +146,8 @@ impl<'a> Scope<'a> {
             Step::Root => {}
             Step::Field(name) if path.is_empty() => path.push_str(name),
             Step::Field(name) => path.extend([".", name]),
-            Step::Index(index) => path.push_str(&format!("[{index}]")),
-            Step::Key(key) => path.push_str(&format!("[{key:?}]")),
+            Step::Index(index) => path.extend(["[", &index.to_string(), "]"]),
+            Step::Key(key) => path.extend(["[\"", key, "\"]"]),
         }
         path
     }

@@ -219,12 +219,10 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { bytes: 1024, fields: 10 };
 
+    type Whole = (Vec<u8>, Option<Headers>, Vec<u8>);
+
     /// Decodes `wire` in pieces of `step` bytes; the body, the trailers and what is left.
-    fn run(
-        framing: Framing,
-        wire: &[u8],
-        step: usize,
-    ) -> Result<(Vec<u8>, Option<Headers>, Vec<u8>), CodecError> {
+    fn run(framing: Framing, wire: &[u8], step: usize) -> Result<Whole, CodecError> {
         let mut decoder = Decoder::new(framing, LIMITS);
         let (mut buf, mut body, mut rest) = (BytesMut::new(), Vec::new(), wire);
         loop {

@@ -89,7 +89,7 @@ impl Writer {
         self.send.poll_reset(cx).map(|reset| reset.unwrap_or(Reason::CANCEL))
     }
 
-    pub(super) fn start(&mut self, frame: Frame) -> Result<(), BodyError> {
+    pub(super) fn start(&mut self, frame: Frame) {
         match frame {
             Frame::Data(data, end) => {
                 self.data = data;
@@ -100,7 +100,6 @@ impl Writer {
             Frame::End => self.end = End::Data,
             Frame::Trailers(trailers) => self.end = End::Trailers(Box::new(trailers_into(&trailers))),
         }
-        Ok(())
     }
 
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {

@@ -46,7 +46,7 @@ pub async fn serve(context: Rc<HttpContext>, io: Io, read: BytesMut) {
     };
     loop {
         match poll_fn(|cx| guard.poll(cx, &mut connection)).await {
-            Event::Stream(request, respond) => guard.spawn(request, respond),
+            Event::Stream(request, respond) => guard.spawn(*request, respond),
             Event::Leave => {
                 connection.graceful_shutdown();
                 guard.leaving = Some(Instant::now());
@@ -83,7 +83,7 @@ async fn handshake(context: &HttpContext, io: Prefixed) -> Result<Connection<Pre
 }
 
 enum Event {
-    Stream(http::Request<RecvStream>, SendResponse<Bytes>),
+    Stream(Box<http::Request<RecvStream>>, SendResponse<Bytes>),
     Leave,
     Abort,
     Closed,
@@ -110,7 +110,9 @@ impl Guard {
             return Poll::Ready(Event::Abort);
         }
         match connection.poll_accept(cx) {
-            Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Event::Stream(request, respond)),
+            Poll::Ready(Some(Ok((request, respond)))) => {
+                return Poll::Ready(Event::Stream(Box::new(request), respond));
+            }
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(target: "http2", connection = context.info.id, %error, "connection failed");
                 if !error.is_io() {

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -188,11 +187,9 @@ impl Pool {
 /// Whether an idle connection is silent and open. Costs no system call unless something happened on it.
 fn is_open(upstream: &mut Upstream) -> bool {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    match upstream.connection.io.poll_read(&mut cx, &mut upstream.read, 1) {
-        Poll::Pending => true,
-        // The end, an error, or bytes that nobody asked for.
-        Poll::Ready(_) => false,
-    }
+    let io = &upstream.connection.io;
+    // Ready is the end, an error, or bytes that nobody asked for.
+    io.poll_readable(&mut cx).is_pending() || io.poll_read(&mut cx, &mut upstream.read, 64).is_pending()
 }
 
 /// A request that waits for a connection; counted by breaker and gauge.
