@@ -112,7 +112,7 @@ fn bootstrap(port: u16, admin_port: u16, [v1, v2]: [u16; 2]) -> String {
 
 fn options(bootstrap: &str) -> Result<Options, DemoError> {
     let drain = ["--drain-time-s", "5", "--drain-strategy", "immediate"];
-    let arguments = ["sampan", "-l", "warning", "--config-yaml", bootstrap].into_iter().chain(drain);
+    let arguments = ["sampan", "-l", "error", "--config-yaml", bootstrap].into_iter().chain(drain);
     match cli::parse(arguments.map(str::to_owned)) {
         Ok(Invocation::Run(options)) => Ok(*options),
         Ok(_) => Err(DemoError::Options("they do not ask for a run".to_owned())),
