@@ -1,5 +1,7 @@
 //! The binary as a launcher sees it: exit codes, texts, the admin address file, signals.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on may say so")]
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
