@@ -56,7 +56,7 @@ fn statuses_of_bad_heads() {
         (":path: /x\r\n", 400, "http1.codec_error"),
         ("nocolon\r\n", 400, "http1.codec_error"),
         (": empty\r\n", 400, "http1.codec_error"),
-        ("a: b\rc\r\n", 400, "http1.codec_error"),
+        ("a: b\rc\r\n", 400, "http1.invalid_characters"),
         ("a: b\0c\r\n", 400, "http1.invalid_characters"),
         ("a: b\x01c\r\n", 400, "http1.invalid_characters"),
         ("Host: other\r\n", 400, "http1.codec_error"),
