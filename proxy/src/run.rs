@@ -11,6 +11,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::admin::Admin;
 use crate::admin::server::{self, AdminAddress, AdminError, AdminListener};
@@ -28,7 +29,8 @@ use crate::listener::limits::GlobalConnections;
 use crate::logging::{Logging, target};
 use crate::process::signals::Signals;
 use crate::process::{Exit, Lifecycle, Stage, concurrency, shutdown};
-use crate::telemetry::stats::{Stats, StatsConfigError};
+use crate::telemetry::access_log::LogFiles;
+use crate::telemetry::stats::{Stats, StatsConfigError, Writer, kinds};
 use crate::worker::balance::Handoffs;
 use crate::worker::{self, Shared};
 
@@ -166,12 +168,36 @@ async fn control(options: Options, bootstrap: Bootstrap, log: &Logging) -> Resul
     for (index, receiver) in receivers.into_iter().enumerate() {
         worker::spawn(index, shared.clone(), receiver)?;
     }
+    count_tables(&stats, &publisher);
+    tokio::spawn(reopen_logs(shared.logs.clone(), lifecycle.clone()));
     view.workers_started(workers);
     lifecycle.advance(Stage::Live);
     tracing::info!(target: target::MAIN, "starting main dispatch loop");
     shutdown::when_requested(&lifecycle, &options, log).await;
     drop(resolving);
+    // The workers have handed their last lines over; the writers get a moment for them.
+    shared.logs.drain(Duration::from_secs(2));
     Ok(())
+}
+
+/// Opens access log files anew whenever that is asked for (SIGHUP, `/reopen_logs`).
+async fn reopen_logs(files: Arc<LogFiles>, lifecycle: Lifecycle) {
+    let mut reopens = lifecycle.reopens();
+    while reopens.changed().await.is_ok() {
+        files.reopen();
+    }
+}
+
+/// The counters and gauges of what the bootstrap brought.
+fn count_tables(stats: &Stats, publisher: &Publisher) {
+    let snapshot = publisher.published().load();
+    let listeners = stats.block::<kinds::ListenerManager>("", Writer::CONTROL);
+    listeners.add(kinds::ListenerManagerCounter::ListenerAdded, snapshot.listeners.len() as u64);
+    listeners.set(kinds::ListenerManagerGauge::TotalListenersActive, snapshot.listeners.len() as i64);
+    listeners.set(kinds::ListenerManagerGauge::WorkersStarted, 1);
+    let clusters = stats.block::<kinds::ClusterManager>("", Writer::CONTROL);
+    clusters.add(kinds::ClusterManagerCounter::ClusterAdded, snapshot.clusters.len() as u64);
+    clusters.set(kinds::ClusterManagerGauge::ActiveClusters, snapshot.clusters.len() as i64);
 }
 
 /// Opens the sockets of all listeners; one that cannot be opened ends the start.

@@ -45,14 +45,29 @@ const RULES: &[Rule] = &[
     Rule {
         names: &["envoy_types", "sampan_api"],
         within: &["proxy/", "filters/", "iptables-init/"],
-        except: &["proxy/src/control/", "proxy/src/bootstrap", "proxy/src/admin", "filters/src/*/config.rs"],
+        except: &[
+            "proxy/src/control/",
+            "proxy/src/bootstrap",
+            "proxy/src/admin",
+            "filters/src/config",
+            "filters/src/registry.rs",
+            "filters/src/network/",
+            "filters/src/http/",
+        ],
         why: "proto types end at the compile step: after it there are only domain types",
     },
     Rule {
-        names: &["crate::worker", "crate::control"],
+        // Everything a connection needs hangs on the worker's context (`worker::Worker`), so the layers may name that.
+        names: &["crate::control", "crate::worker::accept", "crate::worker::runtime"],
         within: &["proxy/src/http/", "proxy/src/tcp/", "proxy/src/listener/"],
         except: &[],
-        why: "the protocol layers are used by the worker and know neither it nor the control thread",
+        why: "the protocol layers know neither the control thread nor how workers are run",
+    },
+    Rule {
+        names: &["envoy_types", "sampan_api"],
+        within: &["filters/src/network/*/mod.rs", "filters/src/http/*/mod.rs"],
+        except: &[],
+        why: "a filter's proto types end in its config.rs",
     },
     Rule {
         // What configuration compiles to lives beside the code that reads it, so their `config` modules are not meant here.
@@ -76,8 +91,14 @@ const RULES: &[Rule] = &[
     Rule {
         names: &["h2"],
         within: &["proxy/", "filters/", "xds-client/"],
-        // The body's reader is one type for both codecs, and its error keeps the code of a stream's reset.
-        except: &["proxy/src/http/h2", "proxy/src/upstream/pool/h2", "proxy/src/http/body.rs"],
+        // Bodies, the way back and the upstream's answer are one type each for both codecs, with a variant that holds h2's.
+        except: &[
+            "proxy/src/http/h2",
+            "proxy/src/upstream/pool/h2",
+            "proxy/src/http/body.rs",
+            "proxy/src/http/exchange.rs",
+            "proxy/src/http/upstream.rs",
+        ],
         why: "the h2 crate is seen by the two codecs only",
     },
 ];

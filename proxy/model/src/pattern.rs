@@ -125,7 +125,25 @@ fn regex_syntax_check(pattern: &str, body: &str) -> Result<(), PatternError> {
     compile(pattern, body).map(|_| ())
 }
 
+/// Whether a pattern has a back-reference (`\\1`), which RE2 refuses; two or three octal digits are a character to both.
+fn has_back_reference(body: &str) -> bool {
+    let mut bytes = body.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b'\\'
+            && let Some(digit @ b'1'..=b'9') = bytes.next()
+            && (digit > b'7' || !matches!(bytes.peek(), Some(b'0'..=b'7')))
+        {
+            return true;
+        }
+    }
+    false
+}
+
 fn compile(pattern: &str, body: &str) -> Result<regex::bytes::Regex, PatternError> {
+    if has_back_reference(body) {
+        let reason = "back-references are not supported".to_owned();
+        return Err(PatternError::Pattern { pattern: pattern.to_owned(), reason });
+    }
     let unicode = !body.is_ascii() || body.contains("\\p") || body.contains("\\P") || body.contains("\\x{");
     RegexBuilder::new(body).unicode(unicode).octal(true).size_limit(PROGRAM_LIMIT).build().map_err(|error| {
         PatternError::Pattern { pattern: pattern.to_owned(), reason: one_line(&error.to_string()) }

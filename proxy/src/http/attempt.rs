@@ -27,7 +27,7 @@ use super::upstream::{self, H1Receiver, H2Receiver, Receiver};
 use super::{h2, header_ops, timeouts, upgrade};
 use crate::failure::{Failure, Kind};
 use crate::net::alarm::Alarm;
-use crate::telemetry::stats::kinds::HttpRouterCounter;
+use crate::telemetry::stats::kinds::{HttpCounter, HttpRouterCounter};
 use crate::upstream::connect::{self, Guard, address_of};
 use crate::upstream::pool;
 
@@ -335,6 +335,7 @@ impl Way<'_, '_, '_> {
     }
 
     fn pool_ready(&self, guard: &Guard, protocol: Protocol) {
+        self.target.attach();
         let mut shared = self.shared.borrow_mut();
         let upstream = &mut shared.info.upstream;
         upstream.protocol = Some(protocol);
@@ -404,6 +405,9 @@ impl Way<'_, '_, '_> {
             (End::Failure(failure), responder) => {
                 let verdict = failure.verdict();
                 self.target.failed(&failure, verdict.status);
+                if matches!(failure.kind, Kind::DownstreamClosed | Kind::DownstreamReset) {
+                    self.context.stats.http.inc(HttpCounter::DownstreamRqRxReset);
+                }
                 if matches!(failure.kind, Kind::Codec(_)) {
                     // The request never got as far as a protocol.
                     self.shared.borrow_mut().info.upstream.protocol = None;

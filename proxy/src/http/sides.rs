@@ -14,6 +14,7 @@ use super::header_ops;
 use super::pump::{PumpError, Tap, pump};
 use super::upstream::{self, Answer, Receiver};
 use crate::failure::{Failure, Kind};
+use crate::telemetry::stats::kinds::HttpCounter;
 
 impl Way<'_, '_, '_> {
     /// Sends the body up, then watches the client.
@@ -83,6 +84,9 @@ impl Way<'_, '_, '_> {
                 let now = Instant::now();
                 // An answer before the end of the request ends the connection: what is left of the request is not read.
                 let early = self.progress.request_done.get().is_none();
+                if early {
+                    self.context.stats.http.inc(HttpCounter::DownstreamRqResponseBeforeRqComplete);
+                }
                 let close = early || self.context.should_close(now);
                 responder.start(shared.response, answer.framing, end, close)
             }

@@ -1,6 +1,6 @@
 //! The choice of a cluster and a host for a request, and what is counted of it there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -33,6 +33,7 @@ pub(super) struct Target<'p> {
     pub priority: Priority,
     /// When it was chosen.
     pub since: Instant,
+    attached: Cell<bool>,
     _permit: BreakerPermit,
 }
 
@@ -82,12 +83,18 @@ impl<'p> Target<'p> {
             shared.borrow_mut().info.upstream.address = Some(address_of(pool.host()));
             Failure::from(Kind::Overflow)
         })?;
-        cluster.stats().inc(ClusterCounter::UpstreamRqTotal);
-        cluster.stats().raise(ClusterGauge::UpstreamRqActive);
         let counters = &pool.host().counters;
         counters.rq_total.fetch_add(1, Relaxed);
         counters.rq_active.fetch_add(1, Relaxed);
-        Ok(Self { cluster, pool, weighted, priority, since: Instant::now(), _permit: permit })
+        Ok(Self {
+            cluster,
+            pool,
+            weighted,
+            priority,
+            since: Instant::now(),
+            attached: Cell::new(false),
+            _permit: permit,
+        })
     }
 
     /// The chosen host.
@@ -104,6 +111,13 @@ impl<'p> Target<'p> {
                 Protocol::Http11
             }
         }
+    }
+
+    /// Counts a request that got a connection.
+    pub fn attach(&self) {
+        self.attached.set(true);
+        self.cluster.stats().inc(ClusterCounter::UpstreamRqTotal);
+        self.cluster.stats().raise(ClusterGauge::UpstreamRqActive);
     }
 
     /// Counts a response that the upstream gave.
@@ -126,6 +140,9 @@ impl<'p> Target<'p> {
                 stats.inc(ClusterCounter::UpstreamRqTimeout);
                 counters.rq_timeout.fetch_add(1, Relaxed);
             }
+            Kind::ConnectFailed(_) | Kind::ConnectTimeout => {
+                stats.inc(ClusterCounter::UpstreamRqPendingFailureEject);
+            }
             Kind::UpstreamReset { .. } => stats.inc(ClusterCounter::UpstreamRqRxReset),
             Kind::DownstreamClosed | Kind::DownstreamReset => {
                 stats.inc(ClusterCounter::UpstreamRqCancelled);
@@ -142,7 +159,9 @@ impl<'p> Target<'p> {
 
 impl Drop for Target<'_> {
     fn drop(&mut self) {
-        self.cluster.stats().lower(ClusterGauge::UpstreamRqActive);
+        if self.attached.get() {
+            self.cluster.stats().lower(ClusterGauge::UpstreamRqActive);
+        }
         self.cluster
             .stats()
             .record(ClusterHistogram::UpstreamRqTime, self.since.elapsed().as_millis() as u64);
