@@ -1,6 +1,5 @@
 //! The binary as a launcher sees it: exit codes, texts, the admin address file, signals.
 
-#![expect(clippy::expect_used, reason = "a test that cannot go on may say so")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
