@@ -1,5 +1,6 @@
 //! The binary as a launcher sees it: exit codes, texts, the admin address file, signals.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
 use std::io::{Read as _, Write as _};

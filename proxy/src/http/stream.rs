@@ -93,6 +93,9 @@ async fn run(
     refusal: Option<Failure>,
 ) -> Ended {
     if let Some(failure) = refusal {
+        // The request never came to its end: it is answered before that, and given up.
+        context.stats.http.inc(HttpCounter::DownstreamRqResponseBeforeRqComplete);
+        context.stats.http.inc(HttpCounter::DownstreamRqRxReset);
         return fail(context, shared, exchange.into_responder(), &failure).await;
     }
     // Bound first: a borrow within the condition would last through the block.
