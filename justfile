@@ -7,6 +7,11 @@ default:
 build:
     cargo build --release -p sampan-proxy -p sampan-init
 
+# The image with both programs, by buildah or docker: just image -t sampan:0.1.0
+image *args:
+    if command -v buildah >/dev/null; then set -- buildah bud --isolation chroot; else set -- docker build; fi; \
+        "$@" --build-arg SAMPAN_BUILD_SHA="$(git rev-parse HEAD)" {{args}} .
+
 # Run the proxy: just run -c examples/edge-http.yaml
 run *args:
     cargo run --release -p sampan-proxy -- {{args}}
@@ -18,6 +23,10 @@ demo *args:
 # Every test; the differential suite fetches an Envoy to compare with if there is none.
 test *args:
     tests/run {{args}}
+
+# The live test in a real Istio, as root; with names of scenarios: just istio --proxy sampan http1
+istio *args:
+    tests/istio/run {{args}}
 
 # The unit tests alone: no Envoy needed.
 unit *args:

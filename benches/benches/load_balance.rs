@@ -25,7 +25,7 @@ fn run(bencher: Bencher<'_, '_>, policy: LbPolicy, hosts: &HostSet) {
     let mut balancer = LoadBalancer::new(policy);
     let mut rng = fastrand::Rng::with_seed(1);
     bencher.bench_local(|| {
-        let pick = balancer.pick(black_box(hosts), &mut PickContext { rng: &mut rng });
+        let pick = balancer.pick(black_box(hosts), &mut PickContext::new(&mut rng));
         pick.map(|pick| std::ptr::from_ref(pick.member))
     });
 }

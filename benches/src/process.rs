@@ -3,6 +3,7 @@
 use crate::affinity::{Cores, pin};
 use crate::binaries::ProxyKind;
 use crate::config::{self, Job, Setup};
+use crate::procfs::Memory;
 use crate::{interrupt, procfs};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -38,6 +39,8 @@ pub enum Absent {
 pub struct Proxy {
     child: Child,
     log: PathBuf,
+    /// The proxy it sends to, where the two are measured as one.
+    behind: Option<Box<Proxy>>,
     /// Where it listens.
     pub address: SocketAddr,
     /// From the start of the process to the first answer (HTTP/1.1) or accepted connection (all else).
@@ -69,10 +72,16 @@ impl Proxy {
         let child = child.with_context(|| format!("starting {}", binary.display()))?;
         interrupt::started(child.id());
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, setup.listen));
-        let mut proxy = Self { child, log, address, started_in: Duration::ZERO };
+        let mut proxy = Self { child, log, behind: None, address, started_in: Duration::ZERO };
         proxy.wait_until_serving(setup.job, started)?;
         proxy.started_in = started.elapsed();
         Ok(proxy)
+    }
+
+    /// Makes one of two: what the other uses is counted here from now on, and it ends with this one.
+    pub fn in_front_of(mut self, other: Self) -> Self {
+        self.behind = Some(Box::new(other));
+        self
     }
 
     /// The process id of the tree's root.
@@ -80,12 +89,26 @@ impl Proxy {
         self.child.id()
     }
 
+    /// CPU time of all its processes so far.
+    pub fn cpu_time(&self) -> Duration {
+        procfs::cpu_time(self.pid()) + self.behind.as_ref().map_or(Duration::ZERO, |other| other.cpu_time())
+    }
+
+    /// Memory of all its processes now.
+    pub fn memory(&self) -> Memory {
+        let other = self.behind.as_ref().map_or_else(Memory::default, |other| other.memory());
+        let own = procfs::memory(self.pid());
+        Memory { rss_kib: own.rss_kib + other.rss_kib, pss_kib: own.pss_kib + other.pss_kib }
+    }
+
     fn wait_until_serving(&mut self, job: Job, started: Instant) -> Result<()> {
         loop {
             let served = match job {
-                Job::Http1 => responds(self.address, "bench.example"),
+                Job::Http1 | Job::FilterChain | Job::MutualTlsPair => responds(self.address, "bench.example"),
                 Job::ManyClusters(count) => responds(self.address, &format!("c{}.example", count - 1)),
-                Job::Http2 | Job::Http2ToHttp1 | Job::Tcp => TcpStream::connect(self.address).is_ok(),
+                Job::Http2 | Job::Http2ToHttp1 | Job::Tcp | Job::MutualTlsServer => {
+                    TcpStream::connect(self.address).is_ok()
+                }
             };
             if served {
                 return Ok(());

@@ -7,15 +7,15 @@ use crate::affinity::{Cores, pin, raise_file_limit};
 use crate::backend::Backend;
 use crate::binaries::ProxyKind;
 use crate::cli::Cli;
-use crate::config::{Job, Setup};
+use crate::config::{self, Job, PLAIN_HOST, Setup};
 use crate::interrupt;
 use crate::load::{self, Amount};
 use crate::memory;
 use crate::process::{Absent, Proxy, free_port};
-use crate::procfs;
 use crate::report::{self, Machine, Report, Row, Sample, ScenarioReport, Settings, Status};
 use crate::scenario::{self, MemoryScenario, SCENARIOS, Scenario};
 use anyhow::{Result, ensure};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -63,12 +63,24 @@ pub fn compare(cli: &Cli) -> Result<ExitCode> {
 }
 
 impl Bench<'_> {
-    /// Starts `kind` for a job, in a directory of its own.
+    /// Starts `kind` for a job, in a directory of its own. Of a pair, the server's side is started first, and is
+    /// part of what is returned.
     pub fn start(&self, kind: ProxyKind, name: &str, job: Job, upstream: u16) -> Result<Proxy, Absent> {
-        let listen = free_port().map_err(|error| Absent::Unavailable(error.to_string()))?;
+        let unavailable = |error: anyhow::Error| Absent::Unavailable(format!("{error:#}"));
         let dir = self.scratch.join(format!("{name}-{kind}"));
-        let setup = Setup { job, profile: self.cli.profile, listen, upstream, dir: &dir };
-        Proxy::start(kind, &setup, &self.cores)
+        let certificates = dir.join("certificates");
+        let start = |job, upstream, dir: &Path| {
+            let listen = free_port().map_err(unavailable)?;
+            let profile = self.cli.profile;
+            let setup = Setup { job, profile, listen, upstream, dir, certificates: &certificates };
+            Proxy::start(kind, &setup, &self.cores)
+        };
+        if job != Job::MutualTlsPair {
+            return start(job, upstream, &dir);
+        }
+        config::write_certificates(&certificates).map_err(unavailable)?;
+        let server = start(Job::MutualTlsServer, upstream, &dir.join("server"))?;
+        start(job, server.address.port(), &dir).map(|client| client.in_front_of(server))
     }
 
     fn scenario(&self, scenario: &'static Scenario) -> ScenarioReport {
@@ -109,11 +121,21 @@ impl Bench<'_> {
 
     /// One measured run: the proxy's CPU time before and after, the tool's figures, the memory at the end.
     fn sample(&self, scenario: &Scenario, proxy: &Proxy) -> Result<Sample> {
+        let mut sample = self.run(scenario, proxy, proxy.address)?;
+        if scenario.is_difference() {
+            // Right after it and by the same process, so that what the machine does meanwhile weighs little.
+            let plain = self.run(scenario, proxy, (PLAIN_HOST, proxy.address.port()).into())?;
+            sample.cpu_us -= plain.cpu_us;
+        }
+        Ok(sample)
+    }
+
+    fn run(&self, scenario: &Scenario, proxy: &Proxy, address: SocketAddr) -> Result<Sample> {
         let cli = self.cli;
         let amount = Amount { seconds: cli.run_seconds(), bytes: cli.bulk_bytes(), qps: cli.qps };
-        let before = procfs::cpu_time(proxy.pid());
-        let outcome = load::drive(scenario.driver, proxy.address, amount, self.scratch)?;
-        let cpu = procfs::cpu_time(proxy.pid()).saturating_sub(before).as_secs_f64();
+        let before = proxy.cpu_time();
+        let outcome = load::drive(scenario.driver, address, amount, self.scratch)?;
+        let cpu = proxy.cpu_time().saturating_sub(before).as_secs_f64();
         ensure!(outcome.errors == 0, "{} errors in {} requests", outcome.errors, outcome.units);
         ensure!(outcome.units > 0.0 && outcome.seconds > 0.0, "no request was served");
         Ok(Sample {
@@ -121,7 +143,7 @@ impl Bench<'_> {
             cpu_us: cpu * 1e6 / outcome.units,
             busy: cpu / outcome.seconds,
             latency: outcome.latency,
-            memory: procfs::memory(proxy.pid()),
+            memory: proxy.memory(),
         })
     }
 }

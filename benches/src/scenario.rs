@@ -39,6 +39,8 @@ pub struct Target {
     pub cpu_to_envoy: Option<f64>,
     /// CPU per unit, as a multiple of HAProxy's.
     pub cpu_to_haproxy: Option<f64>,
+    /// CPU per unit, in microseconds.
+    pub cpu_us: Option<f64>,
 }
 
 /// A scenario about memory and start-up.
@@ -67,17 +69,17 @@ pub struct MemoryTarget {
 }
 
 const fn target(cpu_to_envoy: f64) -> Target {
-    Target { cpu_to_envoy: Some(cpu_to_envoy), cpu_to_haproxy: None }
+    Target { cpu_to_envoy: Some(cpu_to_envoy), cpu_to_haproxy: None, cpu_us: None }
 }
 
 /// All measured scenarios, in the order they run.
-pub static SCENARIOS: [Scenario; 7] = [
+pub static SCENARIOS: [Scenario; 10] = [
     Scenario {
         name: "http1_small",
         title: "HTTP/1.1 keep-alive, 128 B body, 64 connections (wrk)",
         job: Job::Http1,
         driver: Driver::Wrk(SMALL_PATH),
-        target: Target { cpu_to_envoy: Some(0.55), cpu_to_haproxy: Some(1.15) },
+        target: Target { cpu_to_haproxy: Some(1.15), ..target(0.55) },
     },
     Scenario {
         name: "http1_64k",
@@ -119,7 +121,28 @@ pub static SCENARIOS: [Scenario; 7] = [
         title: "HTTP/1.1 at a fixed rate, 128 B body, 16 connections (fortio)",
         job: Job::Http1,
         driver: Driver::Fortio(SMALL_PATH),
-        target: Target { cpu_to_envoy: None, cpu_to_haproxy: None },
+        target: Target { cpu_to_envoy: None, cpu_to_haproxy: None, cpu_us: None },
+    },
+    Scenario {
+        name: "http1_filters",
+        title: "what cors, fault, rbac, local_ratelimit and header_mutation add to a request of http1_small",
+        job: Job::FilterChain,
+        driver: Driver::Wrk(SMALL_PATH),
+        target: Target { cpu_us: Some(1.5), ..target(0.4) },
+    },
+    Scenario {
+        name: "mtls_pair",
+        title: "two sidecars, mutual TLS and HTTP/2 between them, 128 B body, 64 connections (wrk)",
+        job: Job::MutualTlsPair,
+        driver: Driver::Wrk(SMALL_PATH),
+        target: target(0.7),
+    },
+    Scenario {
+        name: "mtls_pair_64k",
+        title: "the same, 64 KiB body",
+        job: Job::MutualTlsPair,
+        driver: Driver::Wrk(LARGE_PATH),
+        target: target(0.7),
     },
 ];
 
@@ -131,6 +154,11 @@ impl Scenario {
             (Job::Http2, _) => ports.h2,
             _ => ports.h1,
         }
+    }
+
+    /// Whether its CPU time is what this job costs more than the plain one beside it.
+    pub fn is_difference(&self) -> bool {
+        self.job == Job::FilterChain
     }
 
     /// What one unit of work is called.

@@ -2,14 +2,32 @@
 //!
 //! Paths are relative to the filter's own message; the compile step puts the path of the filter in front of them.
 
+pub mod cel;
+pub mod compression;
+pub mod fraction;
+pub mod istio_stats;
+pub mod matcher;
+pub mod peer;
+pub mod rate_limit;
+pub mod rbac;
+pub mod remote;
+pub mod route_match;
 mod source;
+pub mod state;
+#[cfg(test)]
+pub mod testing;
+pub mod tree;
+pub mod value;
 
 pub use source::data_source;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use prost::Message;
 use sampan_api::google::protobuf;
+use sampan_filters_api::{CounterStore, Direction, NodeFacts, SeriesStore};
 
 /// One field of a filter's configuration that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +64,25 @@ impl ConfigError {
 
 /// What reading a configuration ends with: a value, or everything that is wrong with it.
 pub type Compiled<T> = Result<T, Vec<ConfigError>>;
+
+/// What a filter may know beside its own message.
+#[derive(Clone, Copy)]
+pub struct FilterContext<'a> {
+    /// Where its counters are kept.
+    pub counters: &'a Arc<CounterStore>,
+    /// What the names of its counters begin with: `http.<stat_prefix>.` within a connection manager, nothing elsewhere.
+    pub prefix: &'a str,
+    /// `node.cluster`
+    pub service_cluster: &'a str,
+    /// Whether the proxy is to fail its health checks.
+    pub failing: &'a Arc<AtomicBool>,
+    /// Where its metrics with labels are kept.
+    pub series: &'a Arc<dyn SeriesStore>,
+    /// The proxy's own node.
+    pub node: &'a NodeFacts,
+    /// `traffic_direction` of the listener.
+    pub direction: Direction,
+}
 
 /// Decodes the payload of an `Any` whose type is known to be `M`.
 pub fn payload<M: Message + Default>(bytes: &[u8]) -> Compiled<M> {

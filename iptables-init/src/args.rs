@@ -44,8 +44,19 @@ pub struct RawOptions(BTreeMap<&'static str, Given>);
 pub struct Invocation {
     /// The options that shape the rules.
     pub options: RawOptions,
-    /// The options of `explain`, if that was asked for.
-    pub explain: Option<RawOptions>,
+    /// What is asked for.
+    pub action: Action,
+}
+
+/// What the program is to do.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Apply, or with other options print, skip, validate, take away.
+    Apply,
+    /// Compare the kernel with the plan.
+    Check,
+    /// Say what becomes of the packet that these options describe.
+    Explain(RawOptions),
 }
 
 /// Variables that have no flag in `istio-iptables` either.
@@ -173,11 +184,15 @@ pub fn parse(arguments: &[String], environment: &Environment) -> Result<Invocati
         arguments.remove(1);
     }
     let matches = command().try_get_matches_from(arguments)?;
-    let explain = matches.subcommand_matches("explain");
     // Options are global: clap shows those after the subcommand to the subcommand's matches, and copies earlier ones.
-    let options = RawOptions::collect(FLAGS, explain.unwrap_or(&matches), Some(environment));
-    let explain = explain.map(|matches| RawOptions::collect(EXPLAIN_FLAGS, matches, None));
-    Ok(Invocation { options, explain })
+    let innermost = matches.subcommand().map_or(&matches, |(_, inner)| inner);
+    let options = RawOptions::collect(FLAGS, innermost, Some(environment));
+    let action = match matches.subcommand_name() {
+        Some("explain") => Action::Explain(RawOptions::collect(EXPLAIN_FLAGS, innermost, None)),
+        Some("check") => Action::Check,
+        _ => Action::Apply,
+    };
+    Ok(Invocation { options, action })
 }
 
 fn command() -> Command {
@@ -188,10 +203,18 @@ fn command() -> Command {
     Command::new("sampan-init")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Traffic interception rules for a pod, in place of istio-iptables")
-        .after_help("Applying rules is not in this version: use --dry-run to print them, or explain.")
+        .after_help(
+            "Exit codes: 0 done; 1 failed, nothing was changed unless the message says so; 2 `check` found differences; \
+             126 the validation failed.",
+        )
         .args_override_self(true)
         .args(FLAGS.iter().map(|flag| flag.to_arg(true).global(true)))
         .subcommand(explain)
+        .subcommand(
+            Command::new("check")
+                .about("Compare the rules in the kernel with those that the options ask for")
+                .args_override_self(true),
+        )
 }
 
 fn given_by(environment: &Environment, name: &str) -> Option<Given> {
@@ -274,7 +297,11 @@ mod tests {
         let invocation = parsed("-b * explain --direction inbound --dst 10.0.0.1:80 -i *", &[]);
         assert_eq!(text(&invocation.options, "istio-inbound-ports").unwrap(), "*");
         assert_eq!(text(&invocation.options, "istio-service-cidr").unwrap(), "*");
-        assert_eq!(text(&invocation.explain.unwrap(), "dst").unwrap(), "10.0.0.1:80");
+        let Action::Explain(question) = invocation.action else { panic!("not explain") };
+        assert_eq!(text(&question, "dst").unwrap(), "10.0.0.1:80");
+        let invocation = parsed("-b 80 check -i *", &[]);
+        assert!(matches!(invocation.action, Action::Check));
+        assert_eq!(text(&invocation.options, "istio-inbound-ports").unwrap(), "80");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the program must know of the pod around it, read once and passed along as data, so that everything after it
 //! is pure. `main.rs` reads the real one; tests write their own.
 //!
-//! Addresses come from `/proc/net` rather than from a netlink socket: reading two files needs no privilege.
+//! Addresses come from the thread's `/proc` rather than from a netlink socket: reading two files needs no privilege.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,15 +26,13 @@ impl Environment {
     /// neither a passwd file nor, on some nodes, IPv6.
     pub fn of_this_process() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let mut addresses = addresses_in_fib_trie(&read("/proc/net/fib_trie"));
-        addresses.extend(addresses_in_if_inet6(&read("/proc/net/if_inet6")));
         Self {
             variables: std::env::vars_os()
                 .map(|(name, value)| {
                     (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
                 })
                 .collect(),
-            addresses,
+            addresses: addresses_of_this_namespace(),
             resolv_conf: std::fs::read_to_string("/etc/resolv.conf").map_err(|error| error.to_string()),
             passwd: read("/etc/passwd"),
             group: read("/etc/group"),
@@ -87,6 +85,15 @@ impl Default for Environment {
             group: String::new(),
         }
     }
+}
+
+/// The addresses in the network namespace of this thread: `/proc/net` would be that of the process's first thread.
+pub fn addresses_of_this_namespace() -> Vec<IpAddr> {
+    let read =
+        |name: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+    let mut addresses = addresses_in_fib_trie(&read("fib_trie"));
+    addresses.extend(addresses_in_if_inet6(&read("if_inet6")));
+    addresses
 }
 
 /// The third colon-separated field of the line that begins with `name`: the layout of both passwd(5) and group(5).

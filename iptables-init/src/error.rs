@@ -1,7 +1,10 @@
-//! What can go wrong before any rule exists, in words for the person who wrote the pod's manifest.
+//! What can go wrong, in words for the person who wrote the pod's manifest.
 //! Filled by [`crate::config`] and [`crate::explain`], printed by [`crate::run`].
 
 use std::fmt;
+
+use crate::apply::ApplyError;
+use crate::validate::ValidationError;
 
 /// One option whose value cannot be used: which, what it was, why, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,15 +30,12 @@ pub enum InitError {
     /// Some options have values that cannot be used.
     #[error("{0}")]
     Arguments(#[from] ArgumentErrors),
-    /// The work needs the kernel, and this version never touches it.
-    #[error(
-        "{what} is not in this version of sampan-init: nothing was changed; --dry-run prints the rules, \
-         `sampan-init explain` says what they do with a packet"
-    )]
-    NotInThisVersion {
-        /// What was asked for, as the subject of the sentence.
-        what: &'static str,
-    },
+    /// The kernel, or a program that speaks to it, refused.
+    #[error("{0}")]
+    Apply(#[from] ApplyError),
+    /// Traffic is not redirected.
+    #[error("{0}")]
+    Validation(#[from] ValidationError),
     /// The answer could not be written out.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),

@@ -17,6 +17,7 @@ mod report;
 mod tests;
 
 pub use packet::{Direction, Packet};
+pub use report::Dialect;
 
 use crate::plan::{Chain, ConnectionState, Family, Match, Plan, Rule, RuleSet, Table, Target};
 

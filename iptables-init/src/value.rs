@@ -70,6 +70,11 @@ impl Ports {
         Ok(Self { first, last })
     }
 
+    /// First and last port.
+    pub fn bounds(self) -> (u16, u16) {
+        (self.first, self.last)
+    }
+
     /// Whether `port` is in the range.
     pub fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
@@ -110,6 +115,21 @@ impl Cidr {
         self.length
     }
 
+    /// The same range with its host bits cleared, as the kernel keeps it.
+    pub fn network(self) -> Self {
+        let address = match self.address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0);
+                IpAddr::V4((address.to_bits() & mask).into())
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.length)).unwrap_or(0);
+                IpAddr::V6((address.to_bits() & mask).into())
+            }
+        };
+        Self { address, length: self.length }
+    }
+
     /// Whether `address` is of the same family and in the range.
     pub fn contains(self, address: IpAddr) -> bool {
         match (self.address, address) {
@@ -146,6 +166,11 @@ impl Interface {
         Err(Rejection::new(format!("{text:?}: {fault}"), hint))
     }
 
+    /// The name without the closing `+`, and whether there was one.
+    pub fn parts(&self) -> (&str, bool) {
+        self.0.strip_suffix('+').map_or((&*self.0, false), |prefix| (prefix, true))
+    }
+
     /// Whether a packet on the interface called `name` is meant.
     pub fn matches(&self, name: &str) -> bool {
         match self.0.strip_suffix('+') {
@@ -179,6 +204,11 @@ impl Owner {
                 "write the number, e.g. 1337, or add the name to /etc/passwd or /etc/group of the image",
             )
         })
+    }
+
+    /// The same owner, written as a number.
+    pub fn numeric(&self) -> Self {
+        Self::number(self.id)
     }
 
     /// The number that the kernel compares with a socket's owner.
@@ -300,7 +330,10 @@ mod tests {
     fn ranges_contain_by_prefix() {
         let ten = Cidr::parse("10.1.2.3/8").unwrap();
         assert!(ten.contains("10.255.0.1".parse().unwrap()) && !ten.contains("11.0.0.1".parse().unwrap()));
-        assert_eq!(ten.to_string(), "10.1.2.3/8");
+        assert_eq!((ten.to_string(), ten.network().to_string()), ("10.1.2.3/8".into(), "10.0.0.0/8".into()));
+        assert_eq!(Cidr::parse("fd01:2::9/16").unwrap().network().to_string(), "fd01::/16");
+        assert_eq!(Cidr::parse("9.9.9.9/0").unwrap().network().to_string(), "0.0.0.0/0");
+        assert_eq!(Cidr::parse("9.9.9.9/32").unwrap().network().to_string(), "9.9.9.9/32");
         let all = Cidr::parse("0.0.0.0/0").unwrap();
         assert!(all.contains("255.1.1.1".parse().unwrap()) && !all.contains("::1".parse().unwrap()));
         let host = Cidr::parse("::1/128").unwrap();

@@ -7,10 +7,12 @@
 //!
 //! The control thread builds an [`Admin`], binds a [`server::AdminListener`] and spawns [`server::serve`].
 
+pub mod client;
 mod clusters;
 mod config;
 mod control;
 mod exchange;
+mod generations;
 mod help;
 mod listeners;
 mod loggers;

@@ -18,7 +18,7 @@ mod tests;
 mod usage;
 pub mod version;
 
-pub use options::{DrainStrategy, IpVersion, Mode, Options};
+pub use options::{DrainStrategy, IpVersion, LastGood, Mode, Options};
 pub use parse::parse;
 pub use usage::UsageError;
 
@@ -31,4 +31,6 @@ pub enum Invocation {
     Print(String),
     /// `sampan demo ...`: the arguments after the verb.
     Demo(Vec<String>),
+    /// `sampan diff ...`: the arguments after the verb.
+    Diff(Vec<String>),
 }

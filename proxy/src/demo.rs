@@ -1,17 +1,21 @@
-//! `sampan demo`: the whole proxy on one command, with nothing to set up.
+//! `sampan demo`: the whole proxy on one command, with nothing to set up, driven by a real control plane.
 //!
 //! ```text
-//! load thread --> proxy, started exactly as by `sampan -c` --90 %--> v1 \ one thread, two small
-//!  your curl -->  (listener, admin API, workers)            --10 %--> v2 / HTTP servers
-//!                    \-- report thread: one line per second --> standard output
+//! control plane (one thread) --delta ADS over gRPC--> proxy, started exactly as by `sampan -c`
+//!                             <------ACK, NACK-------- (control thread, admin API, workers)
+//! load threads, your curl --------------------------------> listener --> v1, v2-a, v2-b (one thread)
+//! report thread: plays the script; one line per second --> standard output
 //! ```
 //!
 //! Ports are found free at the start, so nothing on the machine is in its way; everything listens on loopback.
 //! Called by `main.rs`, which brings the function that runs the proxy: the demo takes the same path as a real start.
 
 mod arguments;
+mod control_plane;
 mod load;
 mod report;
+mod resources;
+mod script;
 mod upstream;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -20,9 +24,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
+use sampan_xds::server::ItemError;
+
 use self::arguments::{Arguments, HELP, Wish};
+use self::control_plane::ControlPlane;
 use self::load::Load;
-use self::report::{Report, say};
+use self::report::{Place, Report, say};
+use self::script::Script;
 use self::upstream::Upstreams;
 use crate::cli::{self, Invocation, Options};
 
@@ -42,6 +50,9 @@ enum DemoError {
     /// No port, thread or runtime is to be had.
     #[error("cannot set the demo up: {0}")]
     System(#[from] std::io::Error),
+    /// A resource of the script is none.
+    #[error("the demo's own configuration: {0}")]
+    Script(#[from] ItemError),
     /// The proxy does not take the options that are made here.
     #[error("the demo's own options are refused: {0}")]
     Options(String),
@@ -76,18 +87,21 @@ struct Demo {
 }
 
 impl Demo {
-    /// Starts the upstreams and the report, which waits for the proxy; and the options to start that with.
+    /// Starts the upstreams, the control plane and the report, which waits for the proxy; and the options to start that with.
     fn prepare(arguments: &Arguments) -> Result<(Self, Options), DemoError> {
         let upstreams = Upstreams::start()?;
         let (port, admin_port) = ports(arguments.port)?;
-        let options = options(&bootstrap(port, admin_port, upstreams.ports))?;
+        let control_plane = ControlPlane::start(Script::opening(port, upstreams.ports)?)?;
+        let options = options(&bootstrap(admin_port, control_plane.port))?;
+        let script = Script::new(control_plane, upstreams.ports)?;
         let stop = Arc::new(AtomicBool::new(false));
         let load = Load::new(port, arguments.rate, stop.clone());
-        let report = Report::new(port, admin_port, upstreams.served);
-        let (seconds, stopped) = (arguments.seconds, stop.clone());
+        let report = Report::new(Place { port, admin_port }, upstreams.served);
+        let (pace, forever) = (arguments.seconds / Script::STEPS, arguments.forever);
+        let stopped = stop.clone();
         let report = std::thread::Builder::new()
             .name("demo_report".to_owned())
-            .spawn(move || report.run(load, seconds, &stopped))?;
+            .spawn(move || report.run(&load, script, pace, forever, &stopped))?;
         Ok((Self { stop, report }, options))
     }
 
@@ -100,14 +114,12 @@ impl Demo {
             return ExitCode::FAILURE;
         };
         report.summary();
-        if report.served() == 0 { ExitCode::FAILURE } else { code }
+        if report.is_good() { code } else { ExitCode::FAILURE }
     }
 }
 
-fn bootstrap(port: u16, admin_port: u16, [v1, v2]: [u16; 2]) -> String {
-    [("PORT_PROXY", port), ("PORT_ADMIN", admin_port), ("PORT_V1", v1), ("PORT_V2", v2)]
-        .iter()
-        .fold(BOOTSTRAP.to_owned(), |text, (word, port)| text.replace(word, &port.to_string()))
+fn bootstrap(admin_port: u16, xds_port: u16) -> String {
+    BOOTSTRAP.replace("PORT_ADMIN", &admin_port.to_string()).replace("PORT_XDS", &xds_port.to_string())
 }
 
 fn options(bootstrap: &str) -> Result<Options, DemoError> {
@@ -140,8 +152,8 @@ mod tests {
 
     #[test]
     fn the_bootstrap_has_every_port_and_the_options_are_taken() {
-        let text = bootstrap(1001, 1002, [1003, 1004]);
-        assert!([1001, 1002, 1003, 1004].iter().all(|port| text.contains(&format!("port_value: {port}"))));
+        let text = bootstrap(1001, 1002);
+        assert!([1001, 1002].iter().all(|port| text.contains(&format!("port_value: {port}"))));
         assert!(!text.contains(" PORT_"));
         let options = options(&text).unwrap();
         assert_eq!(options.config_yaml.as_deref(), Some(text.as_str()));

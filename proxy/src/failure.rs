@@ -29,6 +29,8 @@ pub enum Kind {
     DownstreamClosed,
     /// The client reset the stream (HTTP/2).
     DownstreamReset,
+    /// The client's frames broke the stream (HTTP/2).
+    DownstreamBrokeStream,
     /// The request head did not arrive within `request_headers_timeout`.
     HeadTimeout,
     /// The request did not arrive within `request_timeout`.
@@ -49,8 +51,14 @@ pub enum Kind {
     NoCluster(u16),
     /// The cluster has no host to choose.
     NoHost,
+    /// The one host that would do is not there; the status to answer with.
+    NoSuchHost(u16),
+    /// The original destination is an address that this process listens on.
+    SelfConnect,
     /// A circuit breaker is open.
     Overflow,
+    /// The source address of the upstream connection cannot be used; why, in words of the operating system.
+    BindFailed(Cow<'static, str>),
     /// The upstream could not be connected to; why, in words of the operating system.
     ConnectFailed(Cow<'static, str>),
     /// The upstream did not accept within `connect_timeout`.
@@ -66,6 +74,10 @@ pub enum Kind {
     UpstreamProtocol(&'static str),
     /// The response did not come within the route's timeout.
     ResponseTimeout,
+    /// It did not come within the time of one try.
+    PerTryTimeout,
+    /// Its upstream was silent for longer than one try may be.
+    PerTryIdleTimeout,
     /// The upstream stream is older than the cluster's `max_stream_duration`.
     UpstreamMaxDuration,
     /// A limit of this process (`overload_manager`).
@@ -82,6 +94,10 @@ pub struct Failure {
     pub kind: Kind,
     /// Whether a part of the response was passed on already.
     pub after_head: bool,
+    /// Whether there were other attempts before.
+    pub retried: bool,
+    /// Whether the client wants 204 for a timeout of the response (`x-envoy-upstream-rq-timeout-alt-response`).
+    pub alternative: bool,
 }
 
 /// What becomes of a failed stream.
@@ -103,7 +119,7 @@ pub struct Verdict {
 
 impl From<Kind> for Failure {
     fn from(kind: Kind) -> Self {
-        Self { kind, after_head: false }
+        Self { kind, after_head: false, retried: false, alternative: false }
     }
 }
 
@@ -126,24 +142,45 @@ impl Failure {
             Kind::Codec(_)
             | Kind::DownstreamClosed
             | Kind::DownstreamReset
+            | Kind::DownstreamBrokeStream
             | Kind::HeadTimeout
             | Kind::RequestTimeout => Side::Downstream,
-            Kind::ConnectFailed(_)
+            Kind::BindFailed(_)
+            | Kind::ConnectFailed(_)
             | Kind::ConnectTimeout
             | Kind::UpstreamClosed
             | Kind::UpstreamReset { .. }
             | Kind::UpstreamProtocol(_)
             | Kind::ResponseTimeout
+            | Kind::PerTryTimeout
+            | Kind::PerTryIdleTimeout
             | Kind::UpstreamMaxDuration => Side::Upstream,
             Kind::StreamIdle { .. }
             | Kind::MaxDuration { .. }
             | Kind::NoRoute
             | Kind::NoCluster(_)
             | Kind::NoHost
+            | Kind::NoSuchHost(_)
+            | Kind::SelfConnect
             | Kind::Overflow
             | Kind::Overloaded
             | Kind::FilterFailed => Side::Internal,
         }
+    }
+
+    /// Whether there is nobody left downstream to answer.
+    pub fn is_departure(&self) -> bool {
+        matches!(self.kind, Kind::DownstreamClosed | Kind::DownstreamReset | Kind::DownstreamBrokeStream)
+    }
+
+    /// Whether one try took too long.
+    pub fn is_try_timeout(&self) -> bool {
+        matches!(self.kind, Kind::PerTryTimeout | Kind::PerTryIdleTimeout)
+    }
+
+    /// Whether no connection could be opened.
+    pub fn is_connect(&self) -> bool {
+        matches!(self.kind, Kind::BindFailed(_) | Kind::ConnectFailed(_) | Kind::ConnectTimeout)
     }
 
     /// Whether the upstream certainly did not act on the request, so that sending it again is harmless.
@@ -151,7 +188,8 @@ impl Failure {
         !self.after_head
             && matches!(
                 self.kind,
-                Kind::ConnectFailed(_)
+                Kind::BindFailed(_)
+                    | Kind::ConnectFailed(_)
                     | Kind::ConnectTimeout
                     | Kind::Overflow
                     | Kind::UpstreamReset { refused: true }
@@ -160,6 +198,14 @@ impl Failure {
 
     /// Status, flags, details and body. The only place that decides them.
     pub fn verdict(&self) -> Verdict {
+        let verdict = self.plain_verdict();
+        if self.alternative && (self.is_try_timeout() || self.kind == Kind::ResponseTimeout) {
+            return Verdict { status: 204, body: "".into(), ..verdict };
+        }
+        verdict
+    }
+
+    fn plain_verdict(&self) -> Verdict {
         match &self.kind {
             Kind::Codec(e) => codec(e),
             Kind::DownstreamClosed => {
@@ -167,6 +213,9 @@ impl Failure {
             }
             Kind::DownstreamReset => {
                 plain(0, Flags::of(Flag::DownstreamRemoteReset), "http2.remote_reset", "")
+            }
+            Kind::DownstreamBrokeStream => {
+                plain(0, Flags::of(Flag::DownstreamProtocolError), "http2.remote_reset", "")
             }
             Kind::HeadTimeout => {
                 plain(408, Flags::NONE, "request_header_timeout", "request header timeout").closing()
@@ -189,9 +238,14 @@ impl Failure {
             Kind::NoCluster(status) => {
                 plain(*status, Flags::of(Flag::NoClusterFound), "cluster_not_found", "")
             }
-            Kind::NoHost => {
-                plain(503, Flags::of(Flag::NoHealthyUpstream), "no_healthy_upstream", "no healthy upstream")
-            }
+            Kind::NoHost => no_host(503),
+            Kind::NoSuchHost(status) => no_host(*status),
+            Kind::SelfConnect => plain(
+                503,
+                Flags::of(Flag::NoHealthyUpstream),
+                "original_destination_is_this_proxy",
+                "the original destination is this proxy",
+            ),
             Kind::ResponseTimeout if !self.after_head => plain(
                 504,
                 Flags::of(Flag::UpstreamRequestTimeout),
@@ -201,6 +255,18 @@ impl Failure {
             Kind::ResponseTimeout => {
                 plain(504, Flags::of(Flag::UpstreamRequestTimeout), "response_timeout", "")
             }
+            Kind::PerTryTimeout => plain(
+                504,
+                Flags::of(Flag::UpstreamRequestTimeout),
+                "upstream_per_try_timeout",
+                "upstream request timeout",
+            ),
+            Kind::PerTryIdleTimeout => plain(
+                504,
+                Flags::of(Flag::UpstreamRequestTimeout),
+                "upstream_per_try_idle_timeout",
+                if self.after_head { "" } else { "upstream request timeout" },
+            ),
             Kind::UpstreamMaxDuration => plain(
                 504,
                 Flags::of(Flag::UpstreamMaxStreamDurationReached),
@@ -211,28 +277,34 @@ impl Failure {
                 plain(503, Flags::of(Flag::OverloadManagerTerminated), "overload", "envoy overloaded")
             }
             Kind::FilterFailed => plain(500, Flags::NONE, "filter_failure", ""),
-            Kind::ConnectFailed(why) => {
-                self.reset(503, Flag::UpstreamConnectionFailure, "remote connection failure", Some(why))
-            }
-            Kind::ConnectTimeout => {
-                self.reset(503, Flag::UpstreamConnectionFailure, "connection timeout", None)
-            }
-            Kind::Overflow => self.reset(503, Flag::UpstreamOverflow, "overflow", None),
-            Kind::UpstreamClosed => {
-                self.reset(503, Flag::UpstreamConnectionTermination, "connection termination", None)
-            }
-            Kind::UpstreamReset { refused: false } => {
-                self.reset(503, Flag::UpstreamRemoteReset, "remote reset", None)
-            }
-            Kind::UpstreamReset { refused: true } => {
-                self.reset(503, Flag::UpstreamRemoteReset, "remote refused stream reset", None)
-            }
-            Kind::UpstreamProtocol(_) => self.reset(502, Flag::UpstreamProtocolError, "protocol error", None),
+            Kind::ConnectFailed(why) => self.reset(503, Flag::UpstreamConnectionFailure, Some(why)),
+            Kind::BindFailed(why) => self.reset(503, Flag::UpstreamConnectionFailure, Some(why)),
+            Kind::ConnectTimeout => self.reset(503, Flag::UpstreamConnectionFailure, None),
+            Kind::Overflow => self.reset(503, Flag::UpstreamOverflow, None),
+            Kind::UpstreamClosed => self.reset(503, Flag::UpstreamConnectionTermination, None),
+            Kind::UpstreamReset { .. } => self.reset(503, Flag::UpstreamRemoteReset, None),
+            Kind::UpstreamProtocol(_) => self.reset(502, Flag::UpstreamProtocolError, None),
         }
     }
 
-    /// An upstream stream that ended before its time, in Envoy's words.
-    fn reset(&self, status: u16, flag: Flag, reason: &'static str, transport: Option<&str>) -> Verdict {
+    /// Why an upstream stream ended before its time, in Envoy's words; none for what did not end like that.
+    pub fn reset_reason(&self) -> Option<&'static str> {
+        Some(match self.kind {
+            Kind::ConnectFailed(_) => "remote connection failure",
+            Kind::BindFailed(_) => "local connection failure",
+            Kind::ConnectTimeout => "connection timeout",
+            Kind::Overflow => "overflow",
+            Kind::UpstreamClosed => "connection termination",
+            Kind::UpstreamReset { refused: false } => "remote reset",
+            Kind::UpstreamReset { refused: true } => "remote refused stream reset",
+            Kind::UpstreamProtocol(_) => "protocol error",
+            _ => return None,
+        })
+    }
+
+    /// The verdict on such an end.
+    fn reset(&self, status: u16, flag: Flag, transport: Option<&str>) -> Verdict {
+        let reason = self.reset_reason().unwrap_or_default();
         let when = if self.after_head { "after" } else { "before" };
         let word = reason.replace(' ', "_");
         let details = match transport {
@@ -241,8 +313,10 @@ impl Failure {
             }
             None => format!("upstream_reset_{when}_response_started{{{word}}}"),
         };
-        let body =
-            format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
+        let retried = if self.retried { "retried and the latest " } else { "" };
+        let body = format!(
+            "upstream connect error or disconnect/reset before headers. {retried}reset reason: {reason}"
+        );
         Verdict {
             status,
             flags: Flags::of(flag),
@@ -264,6 +338,10 @@ fn plain(status: u16, flags: Flags, details: &'static str, body: &'static str) -
     Verdict { status, flags, details: details.into(), body: body.into(), close: false, grpc_status: None }
 }
 
+fn no_host(status: u16) -> Verdict {
+    plain(status, Flags::of(Flag::NoHealthyUpstream), "no_healthy_upstream", "no healthy upstream")
+}
+
 fn codec(error: &CodecError) -> Verdict {
     let body = if error.details == "missing_host_header" { "" } else { reason_phrase(error.status) };
     plain(error.status, Flags::of(Flag::DownstreamProtocolError), error.details, body).closing()
@@ -282,6 +360,15 @@ mod tests {
 
     /// The golden table: what Envoy 1.40 answers.
     #[test]
+    fn a_client_may_want_no_error_for_a_timeout() {
+        let failure = |kind: Kind| Failure { alternative: true, ..kind.into() };
+        let verdict = failure(Kind::ResponseTimeout).verdict();
+        assert_eq!((verdict.status, &*verdict.body, &*verdict.details), (204, "", "response_timeout"));
+        assert_eq!(failure(Kind::PerTryIdleTimeout).verdict().status, 204);
+        assert_eq!(failure(Kind::UpstreamClosed).verdict().status, 503);
+    }
+
+    #[test]
     fn golden_table() {
         let connect: Failure = Kind::ConnectFailed("delayed connect error: Connection refused".into()).into();
         for (failure, status, flags, details, body) in [
@@ -292,6 +379,14 @@ mod tests {
                 "UF",
                 "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
                 "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+            ),
+            (
+                Kind::BindFailed("failed to bind to 10.9.9.9:0: Cannot assign requested address".into())
+                    .into(),
+                503,
+                "UF",
+                "upstream_reset_before_response_started{local_connection_failure|failed_to_bind_to_10.9.9.9:0:_Cannot_assign_requested_address}",
+                "upstream connect error or disconnect/reset before headers. reset reason: local connection failure",
             ),
             (
                 Kind::UpstreamClosed.into(),
@@ -308,6 +403,13 @@ mod tests {
                 "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
             ),
             (Kind::NoHost.into(), 503, "UH", "no_healthy_upstream", "no healthy upstream"),
+            (
+                Kind::SelfConnect.into(),
+                503,
+                "UH",
+                "original_destination_is_this_proxy",
+                "the original destination is this proxy",
+            ),
             (
                 Kind::Overflow.into(),
                 503,

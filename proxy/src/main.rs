@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use sampan_proxy::cli::{self, Invocation, Options};
 use sampan_proxy::demo;
+use sampan_proxy::diff;
 use sampan_proxy::logging::{Format, Logging, LoggingError, Sink};
 use sampan_proxy::process::limits;
 use sampan_proxy::run;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Invocation::Demo(arguments)) => demo::run(&arguments, start),
+        Ok(Invocation::Diff(arguments)) => diff::run(&arguments),
         Err(error) => {
             eprint!("{error}");
             ExitCode::FAILURE

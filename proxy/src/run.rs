@@ -1,7 +1,7 @@
 //! From options to a running server and out again: the control thread's main function.
 //!
 //! ```text
-//! load and check -> publish clusters -> admin server -> first DNS answers -> workers and listeners -> LIVE
+//! load and check -> publish clusters -> admin server -> bind -> discovery: DNS, CDS, LDS -> workers and listeners -> LIVE
 //!   -> a request to exit -> drain -> out
 //! ```
 //!
@@ -9,28 +9,36 @@
 //! of it.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
 
 use crate::admin::Admin;
 use crate::admin::server::{self, AdminAddress, AdminError, AdminListener};
-use crate::admin::source::UnreadyTargets;
-use crate::bootstrap::{self, Bootstrap};
+use crate::bootstrap::{self, Bootstrap, Listeners};
 use crate::cli::{Mode, Options};
+use crate::control::access_log;
 use crate::control::compile::Reject;
-use crate::control::dns::{self, Resolvers, Resolving};
-use crate::control::gauges::ClusterGauges;
+use crate::control::discovery;
+use crate::control::gauges::{ClusterGauges, FilterCounters, FilterStats};
+use crate::control::generations::SharedGenerations;
+use crate::control::health;
 use crate::control::publish::Publisher;
-use crate::control::store::{Store, View};
+use crate::control::store::{SharedStore, Store, View};
+use crate::control::trace;
+use crate::http::demand;
 use crate::listener::bind::{self, ActiveListener, BindError};
-use crate::listener::config::Listener;
 use crate::listener::limits::GlobalConnections;
 use crate::logging::{Logging, target};
 use crate::process::signals::Signals;
-use crate::process::{Exit, Lifecycle, Stage, concurrency, shutdown};
+use crate::process::{Exit, Lifecycle, Stage, concurrency, limits, shutdown};
 use crate::telemetry::access_log::LogFiles;
 use crate::telemetry::stats::{Stats, StatsConfigError, Writer, kinds};
+use crate::tls::files::look_after;
+use crate::tls::stats::ContextStats;
 use crate::worker::balance::Handoffs;
 use crate::worker::{self, Shared};
 
@@ -130,11 +138,33 @@ async fn control(options: Options, bootstrap: Bootstrap, log: &Logging) -> Resul
     let options = Arc::new(options);
     let settings = &bootstrap.settings;
     let stats = Arc::new(Stats::new(&settings.stats)?);
+    let (context, runtime) = (bootstrap.context.clone(), settings.runtime.clone());
+    tokio::spawn(lifecycle.clone().mirror_health(context.failing.clone()));
     let publisher =
-        Arc::new(Publisher::new(&bootstrap.clusters, bootstrap.slots.clone(), settings.runtime.clone()));
+        Arc::new(Publisher::new(&bootstrap.clusters, context.slots.clone(), runtime, &context.tls));
     stats.provide(Arc::new(ClusterGauges(publisher.published().clone())));
-    let store = Store::new(&bootstrap);
-    let view = Arc::new(View::new(store, publisher.clone(), bootstrap.unsupported.clone()));
+    stats.provide(Arc::new(FilterStats(publisher.published().clone())));
+    stats.provide(Arc::new(FilterCounters(context.counters.clone())));
+    stats.provide(Arc::new(ContextStats(context.tls.secrets.clone())));
+    bootstrap.series.attach(stats.clone());
+    tokio::spawn(give_up_idle_series(stats.clone()));
+    let watching = Arc::new(health::Outside {
+        stats: stats.clone(),
+        logs: bootstrap.log_files.clone(),
+        outlier_log: settings.outlier_log.clone(),
+    });
+    tokio::spawn(health::watch(publisher.clone(), watching.clone()));
+    tokio::spawn(look_after(Arc::downgrade(&context.tls.secrets)));
+    let store = SharedStore::new(Store::new(&bootstrap));
+    let generations = SharedGenerations::default();
+    let unsupported = bootstrap.unsupported.clone();
+    let view = Arc::new(View::new(
+        store.clone(),
+        publisher.clone(),
+        generations.clone(),
+        unsupported,
+        context.tls.secrets.clone(),
+    ));
     let admin = Admin {
         options: options.clone(),
         lifecycle: lifecycle.clone(),
@@ -142,41 +172,86 @@ async fn control(options: Options, bootstrap: Bootstrap, log: &Logging) -> Resul
         config: view.clone(),
         stats: stats.clone(),
     };
-    start_admin(settings.admin.as_ref(), admin)?;
+    if let Some(address) = start_admin(settings.admin.as_ref(), admin)? {
+        publisher.admin_at(address);
+    }
     lifecycle.advance(Stage::Initializing);
-    let resolving = warm(&bootstrap, &publisher, &stats, &view, &lifecycle).await;
     let workers = concurrency::workers(&options, settings.node.sidecar);
-    publisher.listeners(bind(&bootstrap.compiled, workers as usize, &view)?);
     let connections = GlobalConnections::default();
-    connections.set_limit(
-        settings
-            .runtime
-            .number("overload.global_downstream_max_connections")
-            .or(settings.max_downstream_connections),
-    );
+    let configured = settings.runtime.number("overload.global_downstream_max_connections");
+    let limit = configured.or(settings.max_downstream_connections);
+    connections.set_limit(limit.or_else(|| {
+        let limit = limits::safe_connections();
+        tracing::info!(target: target::MAIN, "no limit of downstream connections is configured; using {limit:?}");
+        limit
+    }));
+    let (services, span_sinks) = (context.log_services.clone(), context.span_sinks.clone());
+    let collectors = trace::Collectors { publisher: publisher.clone(), stats: stats.clone() };
+    let clusters = context.slots.clone();
+    let exporter = access_log::Exporter {
+        publisher: publisher.clone(),
+        node: bootstrap.identity.clone(),
+        counts: stats.block("", Writer::CONTROL),
+    };
+    let parts = discovery::Parts {
+        options: options.clone(),
+        node: bootstrap.identity,
+        dynamic: bootstrap.dynamic,
+        context,
+        publisher: publisher.clone(),
+        store,
+        generations,
+        view: view.clone(),
+        stats: stats.clone(),
+        watching,
+        workers: workers as usize,
+    };
+    let fixed = discovery::Fixed {
+        clusters: bootstrap.clusters,
+        discovering: bootstrap.discovering,
+        listeners: bind(bootstrap.compiled, workers as usize)?,
+    };
+    let (logs, checked) = (bootstrap.log_files, bootstrap.checked);
+    for name in &checked {
+        publisher.check(publisher.slot(name));
+    }
+    let (demands, demanded) = mpsc::channel(demand::QUEUE);
+    access_log::start(&services, exporter);
+    trace::start(&span_sinks, collectors);
+    let live = discovery::start(parts, fixed, demanded);
+    let mut exit = lifecycle.exit();
+    tokio::select! {
+        // Discovery ends with the process.
+        _ = live => {}
+        _ = exit.wait_for(|exit| *exit > Exit::No) => {}
+    }
+    health::first_round(&publisher, &checked).await;
     let (handoffs, receivers) = Handoffs::new(workers as usize);
     let shared = Arc::new(Shared {
         published: publisher.published().clone(),
+        clusters,
         stats: stats.clone(),
-        logs: bootstrap.log_files.clone(),
+        logs,
         lifecycle: lifecycle.clone(),
         connections,
+        demands,
         handoffs,
         workers: workers as usize,
     });
-    drop(bootstrap);
     for (index, receiver) in receivers.into_iter().enumerate() {
         worker::spawn(index, shared.clone(), receiver)?;
     }
-    count_tables(&stats, &publisher);
+    let listeners = stats.block::<kinds::ListenerManager>("", Writer::CONTROL);
+    listeners.set(kinds::ListenerManagerGauge::WorkersStarted, 1);
     tokio::spawn(reopen_logs(shared.logs.clone(), lifecycle.clone()));
     view.workers_started(workers);
     lifecycle.advance(Stage::Live);
     tracing::info!(target: target::MAIN, "starting main dispatch loop");
     shutdown::when_requested(&lifecycle, &options, log).await;
-    drop(resolving);
     // The workers have handed their last lines over; the writers get a moment for them.
     shared.logs.drain(Duration::from_secs(2));
+    let limit = Duration::from_secs(2);
+    tokio::join!(services.close(limit), span_sinks.close(limit));
     Ok(())
 }
 
@@ -188,84 +263,32 @@ async fn reopen_logs(files: Arc<LogFiles>, lifecycle: Lifecycle) {
     }
 }
 
-/// The counters and gauges of what the bootstrap brought.
-fn count_tables(stats: &Stats, publisher: &Publisher) {
-    let snapshot = publisher.published().load();
-    let listeners = stats.block::<kinds::ListenerManager>("", Writer::CONTROL);
-    listeners.add(kinds::ListenerManagerCounter::ListenerAdded, snapshot.listeners.len() as u64);
-    listeners.set(kinds::ListenerManagerGauge::TotalListenersActive, snapshot.listeners.len() as i64);
-    listeners.set(kinds::ListenerManagerGauge::WorkersStarted, 1);
-    let clusters = stats.block::<kinds::ClusterManager>("", Writer::CONTROL);
-    clusters.add(kinds::ClusterManagerCounter::ClusterAdded, snapshot.clusters.len() as u64);
-    clusters.set(kinds::ClusterManagerGauge::ActiveClusters, snapshot.clusters.len() as i64);
-}
-
-/// Opens the sockets of all listeners; one that cannot be opened ends the start.
-fn bind(
-    listeners: &[Arc<Listener>],
-    workers: usize,
-    view: &View,
-) -> Result<Vec<Arc<ActiveListener>>, RunError> {
-    let mut active = Vec::with_capacity(listeners.len());
-    for listener in listeners {
-        let bound = bind::bind(listener.clone(), workers, None)?;
-        let addresses: Vec<_> = if bound.bound.is_empty() {
-            listener.addresses.iter().map(|wanted| wanted.address.clone()).collect()
-        } else {
-            bound.bound.iter().map(|bound| bound.address.clone()).collect()
-        };
-        view.bound(&listener.name, &addresses);
-        active.push(Arc::new(bound));
+/// Gives metrics of filters up that nobody writes any more, where a filter wants that.
+async fn give_up_idle_series(stats: Arc<Stats>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        stats.give_up_idle(Instant::now());
     }
-    Ok(active)
 }
 
-fn start_admin(address: Option<&AdminAddress>, admin: Admin) -> Result<(), RunError> {
+/// Binds all listeners of the bootstrap; one that cannot be bound ends the start.
+fn bind(listeners: Listeners, workers: usize) -> Result<Vec<ActiveListener>, RunError> {
+    listeners.into_iter().map(|listener| Ok(bind::bind(listener, workers, &[])?)).collect()
+}
+
+/// Starts the admin server; where it listens, if by IP.
+fn start_admin(address: Option<&AdminAddress>, admin: Admin) -> Result<Option<SocketAddr>, RunError> {
     let Some(address) = address else {
         tracing::info!(target: target::ADMIN, "No admin address given, so no admin HTTP server started.");
-        return Ok(());
+        return Ok(None);
     };
     let listener = AdminListener::bind(address)?;
     if let Some(path) = &admin.options.admin_address_path {
         listener.write_address(path)?;
     }
+    let bound = listener.ip_address();
     tokio::spawn(server::serve(listener, admin));
-    Ok(())
-}
-
-/// Starts to resolve names, and waits until every cluster has its first answers or an exit is asked for. A lookup has a
-/// time limit of its own, so this ends.
-async fn warm(
-    bootstrap: &Bootstrap,
-    publisher: &Arc<Publisher>,
-    stats: &Stats,
-    view: &View,
-    lifecycle: &Lifecycle,
-) -> Vec<Resolving> {
-    let resolvers = Arc::new(Resolvers::default());
-    let mut resolving = Vec::with_capacity(bootstrap.resolving.len());
-    let mut unready = Vec::new();
-    for cluster in &bootstrap.resolving {
-        unready.push(UnreadyTargets {
-            name: format!("cluster {}", cluster.config.name),
-            targets: vec![format!("Cluster {}", cluster.config.name)],
-        });
-        resolving.push(dns::resolve(cluster.clone(), resolvers.clone(), publisher.clone(), stats));
-    }
-    view.waits_for(unready);
-    let mut exit = lifecycle.exit();
-    let all = async {
-        for (cluster, compiled) in resolving.iter_mut().zip(&bootstrap.resolving) {
-            if compiled.wait_for_warm {
-                // The sender goes only with the cluster itself.
-                let _ = (&mut cluster.first).await;
-            }
-        }
-    };
-    tokio::select! {
-        () = all => {}
-        _ = exit.wait_for(|exit| *exit > Exit::No) => {}
-    }
-    view.waits_for(Vec::new());
-    resolving
+    Ok(bound)
 }

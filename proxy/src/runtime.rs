@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use sampan_model::fraction::{FractionalPercent, RuntimeValues};
 
+use crate::reference::Source;
+
 /// The value of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -50,8 +52,19 @@ pub struct Layer {
     pub name: Arc<str>,
     /// Whether `/runtime_modify` changes this one.
     pub admin: bool,
+    /// The resource that fills it, for a layer that is discovered.
+    pub discovered: Option<Discovered>,
     /// Its keys.
     pub values: BTreeMap<Box<str>, Value>,
+}
+
+/// `rtds_layer`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Discovered {
+    /// `name`
+    pub name: Arc<str>,
+    /// `rtds_config`
+    pub source: Source,
 }
 
 /// All layers, in the order of precedence, lowest first.
@@ -116,6 +129,20 @@ impl RuntimeValues for Runtime {
     }
 }
 
+impl sampan_filters_api::Runtime for Runtime {
+    fn switch(&self, key: &str) -> Option<bool> {
+        Runtime::switch(self, key)
+    }
+
+    fn number(&self, key: &str) -> Option<u64> {
+        Runtime::number(self, key)
+    }
+
+    fn fraction(&self, key: &str) -> Option<(u32, u32)> {
+        RuntimeValues::fraction(self, key).map(|share| (share.numerator, share.denominator.value()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +152,7 @@ mod tests {
         let layer = |name: &str, admin, value| Layer {
             name: name.into(),
             admin,
+            discovered: None,
             values: [("k".into(), value)].into_iter().collect(),
         };
         let runtime = Runtime {

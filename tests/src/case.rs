@@ -71,6 +71,10 @@ pub struct Case {
     pub ignored: Vec<&'static str>,
     /// If set, the prefixes of the only facts that are compared.
     pub only: Option<&'static [&'static str]>,
+    /// If set, an expression for the names of the stats that are facts of the case, as they stand at its end.
+    pub stats: Option<&'static str>,
+    /// Whether what the upstreams received is in the order of their names, where it is chance which comes first.
+    pub by_upstream: bool,
 }
 
 /// A case on `listener`, of which nothing is said yet.
@@ -84,6 +88,8 @@ pub fn case(name: &'static str, listener: &'static str) -> Case {
         wants: Vec::new(),
         ignored: Vec::new(),
         only: None,
+        stats: None,
+        by_upstream: false,
     }
 }
 
@@ -151,6 +157,18 @@ impl Case {
     /// Adds to an upstream's script.
     pub fn play(mut self, upstream: &'static str, play: Play) -> Self {
         self.plays.push((upstream, play));
+        self
+    }
+
+    /// Compares the stats whose names match an expression and which are not zero, as `stat:<name>`.
+    pub fn stats(mut self, expression: &'static str) -> Self {
+        self.stats = Some(expression);
+        self
+    }
+
+    /// Orders what the upstreams received by their names: for requests that are sent at once.
+    pub fn by_upstream(mut self) -> Self {
+        self.by_upstream = true;
         self
     }
 

@@ -16,8 +16,10 @@ pub struct Difference {
 }
 
 mod list;
+mod talk;
 
 pub use list::DIFFERENCES;
+pub use talk::{TALK, Talk};
 
 /// The entry for a case, if it has one.
 pub fn of(case: &str) -> Option<&'static Difference> {

@@ -12,6 +12,7 @@
 
 pub mod case;
 pub mod cases;
+pub mod conversation;
 pub mod differences;
 pub mod harness;
 pub mod run;

@@ -195,9 +195,17 @@ impl Stage {
         for (index, line) in self.log.lines(&clients, expected_lines, PATIENCE).iter().enumerate() {
             observe::log_line(&mut facts, &masks, index, line);
         }
+        if let Some(expression) = case.stats {
+            let stats = self.process.stats(expression).into_iter().filter(|(_, value)| *value > 0);
+            facts.extend(stats.map(|(name, value)| (format!("stat:{name}"), value.to_string())));
+        }
         self.recorder.settle(PATIENCE);
         let mut connections: Vec<(&str, usize)> = Vec::new();
-        for (index, mut received) in self.recorder.snapshot().into_iter().enumerate() {
+        let mut all = self.recorder.snapshot();
+        if case.by_upstream {
+            all.sort_by_key(|received| received.upstream);
+        }
+        for (index, mut received) in all.into_iter().enumerate() {
             // Connections are told apart by the order in which the case first used them.
             let connection = (received.upstream, received.connection);
             let known = connections.iter().position(|other| *other == connection);

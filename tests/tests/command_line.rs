@@ -317,7 +317,7 @@ fn strict_refuses_what_is_not_supported() {
     }
     let dir = tempfile::tempdir().unwrap();
     let config = format!(
-        "{GOOD}  - {{name: odd, type: STATIC, connect_timeout: 1s, max_requests_per_connection: 1, health_checks: [{{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {{}}}}]}}\n"
+        "{GOOD}  - {{name: odd, type: STATIC, connect_timeout: 1s, max_requests_per_connection: 1, close_connections_on_host_health_failure: true}}\n"
     );
     std::fs::write(dir.path().join("odd.yaml"), config).unwrap();
     let call = |more: &[&'static str]| {
@@ -329,5 +329,9 @@ fn strict_refuses_what_is_not_supported() {
     assert_eq!(lenient.code, Some(0), "{}", lenient.text);
     let strict = call(&["--strict"]);
     assert_eq!(strict.code, Some(1), "{}", strict.text);
-    assert!(strict.text.contains("health_checks"), "the field is not named: {}", strict.text);
+    assert!(
+        strict.text.contains("close_connections_on_host_health_failure"),
+        "the field is not named: {}",
+        strict.text
+    );
 }

@@ -8,6 +8,31 @@ fn routing() {
 }
 
 #[test]
+fn balancing() {
+    run::check(cases::balancing::group());
+}
+
+#[test]
+fn zones() {
+    run::check(cases::zones::group());
+}
+
+#[test]
+fn aggregate() {
+    run::check(cases::aggregate::group());
+}
+
+#[test]
+fn named_hosts() {
+    run::check(cases::named_hosts::group());
+}
+
+#[test]
+fn retries() {
+    run::check(cases::retries::group());
+}
+
+#[test]
 fn hosts() {
     run::check(cases::hosts::group());
 }
@@ -35,6 +60,11 @@ fn h1_upstream() {
 #[test]
 fn h2_syntax() {
     run::check(cases::h2_syntax::group());
+}
+
+#[test]
+fn original_dst() {
+    run::check(cases::original_dst::group());
 }
 
 #[test]
@@ -85,4 +115,99 @@ fn listeners() {
 #[test]
 fn dns() {
     run::check(cases::dns::group());
+}
+
+#[test]
+fn failures() {
+    run::check(cases::failures::group());
+}
+
+#[test]
+fn cors() {
+    run::check(cases::cors::group());
+}
+
+#[test]
+fn rbac() {
+    run::check(cases::rbac::group());
+}
+
+#[test]
+fn local_ratelimit() {
+    run::check(cases::local_ratelimit::group());
+}
+
+#[test]
+fn metadata() {
+    run::check(cases::metadata::group());
+}
+
+#[test]
+fn guards() {
+    run::check(cases::guards::group());
+}
+
+#[test]
+fn cel() {
+    run::check(cases::cel::group());
+}
+
+#[test]
+fn races() {
+    run::check(cases::races::group());
+}
+
+#[test]
+fn mirrors() {
+    run::check(cases::mirrors::group());
+}
+
+#[test]
+fn redirects() {
+    run::check(cases::redirects::group());
+}
+
+#[test]
+fn hedges() {
+    run::check(cases::hedges::group());
+}
+
+#[test]
+fn ext_authz() {
+    run::check(cases::ext_authz::group());
+}
+
+#[test]
+fn ratelimit() {
+    run::check(cases::ratelimit::group());
+}
+
+#[test]
+fn jwt_authn() {
+    run::check(cases::jwt_authn::group());
+}
+
+#[test]
+fn transform() {
+    run::check(cases::transform::group());
+}
+
+#[test]
+fn grpc_bridges() {
+    run::check(cases::grpc_bridges::group());
+}
+
+#[test]
+fn faults() {
+    run::check(cases::faults::group());
+}
+
+#[test]
+fn lua() {
+    run::check(cases::lua::group());
+}
+
+#[test]
+fn custom_response() {
+    run::check(cases::custom_response::group());
 }

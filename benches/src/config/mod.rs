@@ -6,12 +6,16 @@
 
 mod envoy;
 mod haproxy;
+mod mtls;
 mod nginx;
+
+pub use mtls::write_certificates;
 
 use crate::binaries::ProxyKind;
 use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt::{self, Write};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 /// What the proxy does between its two sides.
@@ -19,15 +23,25 @@ use std::path::Path;
 pub enum Job {
     /// HTTP/1.1 on both sides.
     Http1,
+    /// [`Job::Http1`] with a chain of filters; beside it, on [`PLAIN_HOST`] and the same port, the same without them.
+    FilterChain,
     /// HTTP/2 without TLS downstream, HTTP/1.1 upstream.
     Http2ToHttp1,
     /// HTTP/2 without TLS on both sides.
     Http2,
     /// Bytes in, bytes out.
     Tcp,
+    /// HTTP/1.1 in the clear downstream, HTTP/2 over mutual TLS upstream: a client's sidecar. Its upstream is a
+    /// second proxy of the same kind with the job [`Job::MutualTlsServer`]; the two are measured together.
+    MutualTlsPair,
+    /// HTTP/2 over mutual TLS downstream, HTTP/1.1 in the clear upstream: a server's sidecar.
+    MutualTlsServer,
     /// HTTP/1.1, with this many clusters and a virtual host for each: `cN.example` goes to cluster `cN`.
     ManyClusters(usize),
 }
+
+/// Where the plain listener of [`Job::FilterChain`] listens.
+pub const PLAIN_HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// What the HTTP configuration holds besides a route.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ValueEnum)]
@@ -53,6 +67,15 @@ pub struct Setup<'a> {
     pub upstream: u16,
     /// A directory of this proxy's own, for its pid file, logs and sockets.
     pub dir: &'a Path,
+    /// Where the certificates lie, for the jobs that take them.
+    pub certificates: &'a Path,
+}
+
+impl Job {
+    /// Whether it takes certificates; see [`write_certificates`].
+    pub fn is_mutual_tls(self) -> bool {
+        matches!(self, Self::MutualTlsPair | Self::MutualTlsServer)
+    }
 }
 
 /// Writes the configuration text, or says why this proxy cannot do the job.
@@ -60,8 +83,14 @@ pub fn render(kind: ProxyKind, setup: &Setup) -> Result<String, String> {
     let mut text = String::new();
     let written = match kind {
         ProxyKind::Sampan | ProxyKind::Envoy => envoy::write(&mut text, setup),
+        ProxyKind::Haproxy | ProxyKind::Nginx if setup.job.is_mutual_tls() => {
+            return Err("is no mesh sidecar".into());
+        }
         ProxyKind::Haproxy | ProxyKind::Nginx if setup.profile == Profile::Sidecar => {
             return Err("has no sidecar profile".into());
+        }
+        ProxyKind::Haproxy | ProxyKind::Nginx if setup.job == Job::FilterChain => {
+            return Err("has other filters".into());
         }
         ProxyKind::Haproxy => haproxy::write(&mut text, setup),
         ProxyKind::Nginx if setup.job == Job::Http2 => return Err("has no HTTP/2 upstream".into()),
@@ -80,7 +109,8 @@ mod tests {
     use super::*;
 
     fn setup(job: Job) -> Setup<'static> {
-        Setup { job, profile: Profile::Plain, listen: 1001, upstream: 1002, dir: Path::new("/d") }
+        let (dir, certificates) = (Path::new("/d"), Path::new("/c"));
+        Setup { job, profile: Profile::Plain, listen: 1001, upstream: 1002, dir, certificates }
     }
 
     #[test]
@@ -91,10 +121,40 @@ mod tests {
     }
 
     #[test]
+    fn both_sides_of_a_pair_encrypt_and_ask_for_certificates() {
+        let render = |job| render(ProxyKind::Sampan, &setup(job)).unwrap();
+        let (client, server) = (render(Job::MutualTlsPair), render(Job::MutualTlsServer));
+        assert!(client.contains("UpstreamTlsContext") && !client.contains("DownstreamTlsContext"));
+        assert!(
+            server.contains("require_client_certificate: true") && !server.contains("UpstreamTlsContext")
+        );
+        assert!(super::render(ProxyKind::Haproxy, &setup(Job::MutualTlsPair)).is_err());
+    }
+
+    #[test]
     fn sampan_and_envoy_read_the_same_file() {
-        for job in [Job::Http1, Job::Http2ToHttp1, Job::Http2, Job::Tcp, Job::ManyClusters(3)] {
+        for job in [
+            Job::Http1,
+            Job::FilterChain,
+            Job::Http2ToHttp1,
+            Job::Http2,
+            Job::Tcp,
+            Job::ManyClusters(3),
+            Job::MutualTlsPair,
+        ] {
             assert_eq!(render(ProxyKind::Sampan, &setup(job)), render(ProxyKind::Envoy, &setup(job)));
         }
+    }
+
+    #[test]
+    fn the_filters_stand_in_one_of_two_listeners_only() {
+        let text = render(ProxyKind::Sampan, &setup(Job::FilterChain)).unwrap();
+        let (chain, plain) = text.split_once("name: plain").unwrap();
+        for filter in ["cors", "fault", "rbac", "local_ratelimit", "header_mutation"] {
+            let name = format!("envoy.filters.http.{filter}");
+            assert!(chain.contains(&name) && !plain.contains(&name), "{filter}");
+        }
+        assert!(chain.contains("127.0.0.1") && plain.contains("127.0.0.2"));
     }
 
     #[test]

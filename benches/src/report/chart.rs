@@ -58,7 +58,7 @@ fn write_group(out: &mut String, scenario: &ScenarioReport, y: f64) -> Result<f6
         let label = match (&row.median, envoy) {
             (Some(median), Some(envoy)) if envoy > 0.0 => {
                 let ratio = median.cpu_us / envoy;
-                let length = ratio.min(MOST) / MOST * BAR_WIDTH;
+                let length = ratio.clamp(0.0, MOST) / MOST * BAR_WIDTH;
                 writeln!(
                     out,
                     r#"<rect x="{LABEL_WIDTH}" y="{}" width="{length:.1}" height="{}" fill="{}"/>"#,

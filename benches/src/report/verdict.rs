@@ -42,7 +42,10 @@ fn judge_scenario(report: &ScenarioReport) -> Vec<Verdict> {
     if let Some(limit) = target.cpu_to_haproxy {
         verdicts.push(Verdict::new(report.name, "CPU / HAProxy", limit, ratio(cpu(Sampan), cpu(Haproxy))));
     }
-    if report.unit == "req" {
+    if let Some(limit) = target.cpu_us {
+        verdicts.push(Verdict::new(report.name, "CPU us", limit, cpu(Sampan)));
+    }
+    if report.unit == "req" && !report.scenario.is_difference() {
         verdicts.push(Verdict::new(report.name, "p99 / Envoy", 1.0, ratio(p99(Sampan), p99(Envoy))));
     }
     verdicts

@@ -64,6 +64,9 @@ flags! {
     UnconditionalDropOverload = "UDO", "UnconditionalDropOverload";
 }
 
+/// A bit that is no flag: Envoy prints flags in the order in which they were set, which differs in this one case.
+const RETRY_LIMIT_LEADS: u32 = 1 << 31;
+
 /// A set of [`Flag`]s.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Flags(u32);
@@ -82,6 +85,12 @@ impl Flags {
         self.0 |= 1 << flag as u8;
     }
 
+    /// Adds `URX`, and has it printed before the reason of the last attempt, as for HTTP requests.
+    pub fn set_retry_limit(&mut self) {
+        self.set(Flag::UpstreamRetryLimitExceeded);
+        self.0 |= RETRY_LIMIT_LEADS;
+    }
+
     /// Adds all flags of `other`.
     pub fn merge(&mut self, other: Flags) {
         self.0 |= other.0;
@@ -92,6 +101,11 @@ impl Flags {
         self.0 & (1 << flag as u8) != 0
     }
 
+    /// What tells sets apart.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// Whether no flag is set.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -99,12 +113,15 @@ impl Flags {
 
     /// Whether the sets share a flag.
     pub const fn intersects(self, other: Flags) -> bool {
-        self.0 & other.0 != 0
+        self.0 & other.0 & !RETRY_LIMIT_LEADS != 0
     }
 
     /// The flags that are set.
     pub fn iter(self) -> impl Iterator<Item = Flag> {
-        Flag::ALL.iter().copied().filter(move |f| self.has(*f))
+        let limit = Flag::UpstreamRetryLimitExceeded;
+        let leads = self.0 & RETRY_LIMIT_LEADS != 0;
+        let others = Flag::ALL.iter().copied().filter(move |f| self.has(*f) && !(leads && *f == limit));
+        leads.then_some(limit).into_iter().chain(others)
     }
 }
 
@@ -134,6 +151,16 @@ impl fmt::Display for Flags {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_retry_limit_may_lead() {
+        let mut flags = Flags::of(Flag::UpstreamConnectionFailure);
+        flags.set(Flag::UpstreamRetryLimitExceeded);
+        assert_eq!(flags.to_string(), "UF,URX");
+        flags.set_retry_limit();
+        assert_eq!(flags.to_string(), "URX,UF");
+        assert!(!flags.intersects(Flags::of(Flag::NoRouteFound)));
+    }
 
     #[test]
     fn thirty_flags_print_and_parse() {

@@ -14,14 +14,17 @@
 use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::call::Calls;
 use crate::head::{RequestHead, ResponseHead};
 use crate::headers::Headers;
-use crate::info::StreamInfo;
+use crate::info::{ClusterFacts, StreamInfo};
 use crate::reply::LocalReply;
+use crate::runtime::Runtime;
 
 /// What runs when an awaited future is done.
 pub type Resume = Box<dyn FnOnce(&mut Stream<'_>) -> Flow>;
@@ -34,6 +37,87 @@ pub enum Flow {
     Reply(Box<LocalReply>),
     /// Hold this phase until the future is done, then do what its output says.
     Await(Pin<Box<dyn Future<Output = Resume>>>),
+    /// Hold the message here until its body has come, then ask [`HttpFilter::on_held`], or [`HttpFilter::on_response_held`]. For
+    /// [`HttpFilter::on_request_head`] and [`HttpFilter::on_response_head`]; elsewhere it is [`Flow::Continue`].
+    Hold(Hold),
+}
+
+/// The rest of a response that was held, as the filters before made it. What is left here is sent in its place.
+#[derive(Debug)]
+pub struct HeldResponse<'h> {
+    /// The body.
+    pub body: &'h mut Bytes,
+    /// The trailers; empty if there are none.
+    pub trailers: &'h mut Headers,
+}
+
+/// How much of a body is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// So many bytes at most.
+    pub most: usize,
+    /// What becomes of a longer body: held in part, the rest follows as it comes; or else the request is answered with 413. A
+    /// response is always held whole, and a longer one is answered with 500.
+    pub partial: bool,
+}
+
+/// The body of a request that is held.
+///
+/// The data hooks see it once the request goes on. How it is framed then: with a length if the head has a `content-length` (and the
+/// whole body is here), in chunks else.
+#[derive(Clone, Debug, Default)]
+pub struct HeldBody {
+    pieces: Vec<Bytes>,
+    whole: bool,
+}
+
+impl HeldBody {
+    /// Pieces of a body in their order, and whether they are all of it.
+    pub fn new(pieces: Vec<Bytes>, whole: bool) -> Self {
+        Self { pieces, whole }
+    }
+
+    /// The bytes that are here.
+    pub fn length(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether this is the whole body.
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// The bytes in one piece, at most so many.
+    pub fn bytes(&self, most: usize) -> Bytes {
+        if let [only] = &*self.pieces {
+            return only.slice(..only.len().min(most));
+        }
+        let mut all = Vec::with_capacity(self.length().min(most));
+        for piece in &self.pieces {
+            all.extend_from_slice(&piece[..piece.len().min(most - all.len())]);
+        }
+        all.into()
+    }
+
+    /// Puts other bytes in their place.
+    pub fn replace(&mut self, bytes: Bytes) {
+        self.pieces = vec![bytes];
+    }
+
+    /// Adds a piece.
+    pub fn push(&mut self, piece: Bytes) {
+        self.pieces.push(piece);
+    }
+
+    /// Says that there is no more of it.
+    pub fn complete(&mut self) {
+        self.whole = true;
+    }
+
+    /// The pieces, to be passed on.
+    pub fn into_pieces(self) -> Vec<Bytes> {
+        self.pieces
+    }
 }
 
 /// What a hook may see and change beside its own argument.
@@ -69,6 +153,8 @@ impl Phases {
     pub const RESPONSE_TRAILERS: Phases = Phases(32);
     /// [`HttpFilter::on_complete`]
     pub const COMPLETE: Phases = Phases(64);
+    /// [`HttpFilter::on_request_tail`] and [`HttpFilter::on_response_tail`]
+    pub const TAIL: Phases = Phases(128);
 
     /// Both sets.
     pub const fn and(self, other: Phases) -> Phases {
@@ -83,14 +169,30 @@ impl Phases {
 
 /// A filter's part in one stream.
 pub trait HttpFilter {
+    /// The phases that it takes part in, where these are others than those of its factory.
+    fn phases(&self) -> Option<Phases> {
+        None
+    }
+
     /// The request head came; `end` when there is neither body nor trailers.
     fn on_request_head(&mut self, _stream: &mut Stream<'_>, _end: bool) -> Flow {
+        Flow::Continue
+    }
+
+    /// The body of a request came that [`Flow::Hold`] holds. It follows by way of the data hooks, too.
+    fn on_held(&mut self, _stream: &mut Stream<'_>, _body: &mut HeldBody) -> Flow {
         Flow::Continue
     }
 
     /// A piece of the request body came; it may be changed or emptied.
     fn on_request_data(&mut self, _stream: &mut Stream<'_>, _data: &mut Bytes, _end: bool) -> Flow {
         Flow::Continue
+    }
+
+    /// The request's body has ended. What this returns goes behind it, through the rest of the chain. `trailers` are those that
+    /// came, or empty; what is put there follows.
+    fn on_request_tail(&mut self, _stream: &mut Stream<'_>, _trailers: &mut Headers) -> Bytes {
+        Bytes::new()
     }
 
     /// The request trailers came.
@@ -103,9 +205,19 @@ pub trait HttpFilter {
         Flow::Continue
     }
 
+    /// The whole response came that [`Flow::Hold`] holds. This filter sees no more of it; the next ones do.
+    fn on_response_held(&mut self, _stream: &mut Stream<'_>, _held: HeldResponse<'_>) -> Flow {
+        Flow::Continue
+    }
+
     /// A piece of the response body came; it may be changed or emptied.
     fn on_response_data(&mut self, _stream: &mut Stream<'_>, _data: &mut Bytes, _end: bool) -> Flow {
         Flow::Continue
+    }
+
+    /// As [`HttpFilter::on_request_tail`], for the response.
+    fn on_response_tail(&mut self, _stream: &mut Stream<'_>, _trailers: &mut Headers) -> Bytes {
+        Bytes::new()
     }
 
     /// The response trailers came.
@@ -120,17 +232,49 @@ pub trait HttpFilter {
 /// A route's own configuration of one filter, compiled to the filter's own type.
 pub type RouteConfig = Arc<dyn Any + Send + Sync>;
 
+/// What a factory may look at when a stream begins.
+#[derive(Clone, Copy)]
+pub struct Start<'a> {
+    /// The request head, before any filter saw it.
+    pub request: &'a RequestHead,
+    /// What is known so far.
+    pub info: &'a StreamInfo,
+    /// The filter's `typed_per_filter_config` of the matched route, the most specific level first.
+    pub routes: &'a [&'a RouteConfig],
+    /// Whether the matched route forwards to a cluster.
+    pub forwards: bool,
+    /// The cluster that the matched route names.
+    pub cluster: Option<&'a Arc<str>>,
+    /// The rate limits of the matched route and of its virtual host, in the form in which the filters compile them.
+    pub rate_limits: [Option<&'a RouteConfig>; 2],
+    /// The runtime of the moment.
+    pub runtime: &'a dyn Runtime,
+    /// Looks up what is known of the cluster that the matched route names.
+    pub upstream: &'a dyn Fn() -> Option<Rc<ClusterFacts>>,
+    /// The means to ask other services.
+    pub calls: &'a dyn Calls,
+}
+
+impl Start<'_> {
+    /// The configuration of the most specific level, if there is one.
+    pub fn route<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.levels().next()
+    }
+
+    /// The configurations of all levels, the most specific one first.
+    pub fn levels<T: Any + Send + Sync>(&self) -> impl Iterator<Item = Arc<T>> {
+        self.routes.iter().filter_map(|config| Arc::clone(config).downcast().ok())
+    }
+}
+
 /// A configured filter.
 pub trait HttpFilterFactory: Send + Sync {
     /// The phases its instances take part in.
     fn phases(&self) -> Phases;
 
-    /// An instance for one stream, or none where it has nothing to do. `route` is the most specific
-    /// `typed_per_filter_config` entry of the matched route.
-    fn create(
-        &self,
-        request: &RequestHead,
-        info: &StreamInfo,
-        route: Option<&RouteConfig>,
-    ) -> Option<Box<dyn HttpFilter>>;
+    /// The filter is in force on a worker: told by one worker, at each publication that changes listeners.
+    fn begin(&self, _calls: &dyn Calls) {}
+
+    /// An instance for one stream, or none where it has nothing to do.
+    fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>>;
 }

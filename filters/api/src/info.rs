@@ -3,6 +3,10 @@
 //! One value per request (or per TCP connection). Strings that configuration owns are shared
 //! (`Arc<str>`), those of the connection are shared by its requests (`Rc<ConnectionInfo>`).
 
+mod cluster;
+mod connection;
+mod tls;
+
 use std::any::Any;
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -12,6 +16,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::flags::Flags;
 use crate::head::Protocol;
+use crate::network::UpstreamState;
+use crate::protocols::ProtocolSet;
+
+pub use self::cluster::{ClusterFacts, HostFacts, HttpChoice};
+pub use self::connection::{ConnectionInfo, ListenerFacts, OriginalSource, ProtocolList};
+pub use self::tls::{CertificateInfo, TlsInfo};
 
 /// An address of either side.
 #[derive(Clone, PartialEq, Eq, Debug, Hash)]
@@ -42,49 +52,20 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// What is known of the downstream connection; shared by its streams.
-#[derive(Clone, Debug)]
-pub struct ConnectionInfo {
-    /// Counts up per process.
-    pub id: u64,
-    /// The address the client connected to (the original one where traffic was redirected).
-    pub local: Address,
-    /// The peer of the socket.
-    pub direct_remote: Address,
-    /// When it was accepted.
-    pub start: Instant,
-    /// The listener's name.
-    pub listener_name: Arc<str>,
-    /// The filter chain's name; empty if it has none.
-    pub filter_chain_name: Arc<str>,
-    /// SNI
-    pub requested_server_name: Option<Arc<str>>,
-    /// Whether the connection is TLS.
-    pub tls: Option<Arc<TlsInfo>>,
-}
-
-/// What is known of a TLS session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsInfo {
-    /// `TLSv1.3`
-    pub version: &'static str,
-    /// The suite's OpenSSL name.
-    pub cipher: &'static str,
-    /// Negotiated ALPN protocol.
-    pub alpn: Option<Box<[u8]>>,
-    /// URI SANs of the peer's certificate.
-    pub peer_uri_sans: Vec<String>,
-    /// DNS SANs of the peer's certificate.
-    pub peer_dns_sans: Vec<String>,
-    /// RFC 2253 subject of the peer's certificate.
-    pub peer_subject: String,
-    /// URI SANs of the own certificate.
-    pub local_uri_sans: Vec<String>,
+/// A host that a filter wants a request to go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedHost {
+    /// Its address and port, as they are shown.
+    pub address: Box<str>,
+    /// No other host will do: without it, the request is answered with this status.
+    pub strict: Option<u16>,
 }
 
 /// The upstream side of a stream.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamInfo {
+    /// The host that a filter wants.
+    pub wanted: Option<Box<WantedHost>>,
     /// The host chosen last.
     pub address: Option<Address>,
     /// Its configured host name.
@@ -103,6 +84,8 @@ pub struct UpstreamInfo {
     pub protocol: Option<Protocol>,
     /// Why the transport failed: `delayed_connect_error: Connection refused`.
     pub transport_failure: Option<Cow<'static, str>>,
+    /// The TLS session of the upstream connection.
+    pub tls: Option<Arc<TlsInfo>>,
     /// Tries made.
     pub attempts: u32,
     /// When a connection was asked of the pool.
@@ -111,6 +94,14 @@ pub struct UpstreamInfo {
     pub connect: (Option<Instant>, Option<Instant>),
     /// When the pool gave a connection.
     pub pool_ready: Option<Instant>,
+    /// What the configuration says of the cluster.
+    pub facts: Option<Rc<ClusterFacts>>,
+    /// What it says of the host chosen last.
+    pub host: Option<Rc<HostFacts>>,
+    /// Filter state of the upstream connection, where filters of the cluster left some.
+    pub state: Option<UpstreamState>,
+    /// The application protocols to offer in place of the configured ones.
+    pub protocols: Option<ProtocolSet>,
     /// First and last byte of the request sent upstream.
     pub request_sent: (Option<Instant>, Option<Instant>),
     /// First and last byte of the response received.
@@ -140,6 +131,17 @@ pub struct ByteCounts {
     pub response_trailers: u64,
 }
 
+/// Which trace a stream belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceIds {
+    /// The trace.
+    pub trace: u128,
+    /// Ids of 64 bits are shown with 16 digits (B3) instead of 32.
+    pub short: bool,
+    /// The stream's own span, where the tracer tells it.
+    pub span: Option<u64>,
+}
+
 /// All that is known of one stream.
 #[derive(Clone, Debug)]
 pub struct StreamInfo {
@@ -155,7 +157,7 @@ pub struct StreamInfo {
     pub response_sent: (Option<Instant>, Option<Instant>),
     /// When the stream ended.
     pub end: Option<Instant>,
-    /// The client, after `x-forwarded-for` and its like were considered; the peer if unset.
+    /// The client, after `x-forwarded-for` and its like were considered; the connection's client if unset.
     pub remote: Option<Address>,
     /// The downstream protocol; none for TCP.
     pub protocol: Option<Protocol>,
@@ -175,10 +177,8 @@ pub struct StreamInfo {
     pub virtual_host: Option<Arc<str>>,
     /// The matched virtual cluster's name.
     pub virtual_cluster: Option<Arc<str>>,
-    /// `%TRACE_ID%`, where the request is traced.
-    pub trace_id: Option<Box<str>>,
-    /// `%SPAN_ID%`, where the request is traced.
-    pub span_id: Option<Box<str>>,
+    /// `%TRACE_ID%` and `%SPAN_ID%`, where the request is part of a trace.
+    pub trace: Option<TraceIds>,
     /// The upstream side.
     pub upstream: UpstreamInfo,
     /// `x-request-id`'s source, for `%STREAM_ID%`.
@@ -189,6 +189,8 @@ pub struct StreamInfo {
     pub metadata: DynamicMetadata,
     /// Filter state by key; set by filters.
     pub filter_state: FilterState,
+    /// Whether `x-envoy-force-trace` made it a traced one.
+    pub force_traced: bool,
     /// Whether a health check request (from the `health_check` filter).
     pub health_check: bool,
 }
@@ -213,20 +215,26 @@ impl StreamInfo {
             route_name: None,
             virtual_host: None,
             virtual_cluster: None,
-            trace_id: None,
-            span_id: None,
+            trace: None,
             upstream: UpstreamInfo::default(),
             stream_id: None,
             local_reply_body: None,
             metadata: DynamicMetadata::default(),
             filter_state: FilterState::default(),
+            force_traced: false,
             health_check: false,
         }
     }
 
-    /// The client's address: the trusted one if it was worked out, else the peer's.
+    /// The client's address: the trusted one if it was worked out, else the connection's.
     pub fn remote(&self) -> &Address {
-        self.remote.as_ref().unwrap_or(&self.connection.direct_remote)
+        self.remote.as_ref().unwrap_or(&self.connection.remote)
+    }
+
+    /// The object of a key of the filter state: the stream's own, or else the connection's.
+    pub fn state(&self, key: &str) -> Option<Rc<dyn StateObject>> {
+        let own = self.filter_state.object(key).cloned();
+        own.or_else(|| self.connection.state.borrow().object(key).cloned())
     }
 
     /// Time from start to end; to `now` while the stream lives.
@@ -274,6 +282,18 @@ impl DynamicMetadata {
         self.0.iter().find(|(n, _)| **n == *name).map(|(_, v)| v)
     }
 
+    /// Every namespace with its struct, in order of insertion.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &MetadataValue)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// Makes sure that there is a namespace, if with nothing in it.
+    pub fn open(&mut self, namespace: &str) {
+        if self.namespace(namespace).is_none() {
+            self.0.push((namespace.into(), MetadataValue::Struct(Vec::new())));
+        }
+    }
+
     /// Sets a key of a namespace.
     pub fn set(&mut self, namespace: &str, key: &str, value: MetadataValue) {
         let at = self.0.iter().position(|(n, _)| **n == *namespace).unwrap_or_else(|| {
@@ -289,15 +309,41 @@ impl DynamicMetadata {
     }
 }
 
+/// The key of the filter state whose object names the cluster of `tcp_proxy`, in place of the configured one.
+pub const TCP_CLUSTER: &str = "envoy.tcp_proxy.cluster";
+
+/// The key of the filter state whose object is the server name to ask for upstream, in place of the configured one.
+pub const UPSTREAM_SERVER_NAME: &str = "envoy.network.upstream_server_name";
+
+/// The key of the filter state whose object is where a cluster of type `ORIGINAL_DST` connects to.
+pub const ORIGINAL_DESTINATION: &str = "envoy.network.transport_socket.original_dst_address";
+
 /// An object that filters share by name.
 pub trait StateObject: Any {
     /// `%FILTER_STATE(key:PLAIN)%`
     fn plain(&self) -> String;
+
+    /// What hash policies hash of it, if it is made for that.
+    fn hashed(&self) -> Option<&str> {
+        None
+    }
+
+    /// `%FILTER_STATE(key)%`; a string, unless the object has more of a shape.
+    fn typed(&self) -> MetadataValue {
+        MetadataValue::String(self.plain().into())
+    }
+
+    /// `%FILTER_STATE(key:FIELD:name)%`
+    fn field(&self, _name: &str) -> Option<String> {
+        None
+    }
 }
 
 /// Filter state by key. Empty for most streams, and then allocates nothing.
+///
+/// Only filters set keys, and these are of their configurations or their own, so a client cannot make it grow.
 #[derive(Clone, Default)]
-pub struct FilterState(Vec<(Arc<str>, Rc<dyn StateObject>)>);
+pub struct FilterState(Vec<(Cow<'static, str>, Rc<dyn StateObject>)>);
 
 impl FilterState {
     /// The object of a key.
@@ -305,11 +351,23 @@ impl FilterState {
         self.0.iter().find(|(k, _)| **k == *key).map(|(_, v)| v)
     }
 
+    /// Every key with its object, in order of insertion.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Rc<dyn StateObject>)> {
+        self.0.iter().map(|(key, object)| (&**key, object))
+    }
+
     /// Sets a key's object, in place of an older one.
     pub fn set(&mut self, key: &str, object: Rc<dyn StateObject>) {
         match self.0.iter_mut().find(|(k, _)| **k == *key) {
             Some((_, slot)) => *slot = object,
-            None => self.0.push((key.into(), object)),
+            None => self.0.push((Cow::Owned(key.to_owned()), object)),
+        }
+    }
+
+    /// As [`FilterState::set`], for a key that is part of the program; keeps an older object.
+    pub fn add(&mut self, key: &'static str, object: Rc<dyn StateObject>) {
+        if self.object(key).is_none() {
+            self.0.push((Cow::Borrowed(key), object));
         }
     }
 }

@@ -24,6 +24,9 @@ pub struct LocalReply {
     pub grpc_status: Option<u32>,
     /// Whether the downstream connection must close after it.
     pub close: bool,
+    /// A response that a filter makes in the upstream's place: neither the route nor `local_reply_config` changes it, and it is
+    /// not turned into a gRPC status.
+    pub as_is: bool,
 }
 
 impl LocalReply {
@@ -61,4 +64,19 @@ pub const fn grpc_status(http: u16) -> u32 {
         429 | 502 | 503 | 504 => 14,
         _ => 2,
     }
+}
+
+/// The encoding of `grpc-message`: all but printable ASCII, and `%` itself.
+pub fn percent_encoded(message: &[u8]) -> Vec<u8> {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = Vec::with_capacity(message.len());
+    for byte in message {
+        match byte {
+            b'%' | 0..b' ' | 0x7f.. => {
+                out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+            _ => out.push(*byte),
+        }
+    }
+    out
 }

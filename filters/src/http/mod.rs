@@ -1,4 +1,32 @@
 //! HTTP filters.
 
+pub mod api_key_auth;
+pub mod basic_auth;
+pub mod buffer;
+pub mod compressor;
+pub mod connect_authority;
+pub mod cors;
+pub mod csrf;
+pub mod custom_response;
+pub mod decompressor;
+pub mod ext_authz;
 pub mod fault;
+mod grpc;
+pub mod grpc_http1_bridge;
+pub mod grpc_stats;
+pub mod grpc_web;
 pub mod header_mutation;
+pub mod header_to_metadata;
+pub mod health_check;
+pub mod istio_alpn;
+pub mod istio_stats;
+pub mod jwt_authn;
+pub mod local_ratelimit;
+pub mod lua;
+pub mod peer_metadata;
+pub mod ratelimit;
+pub mod rbac;
+pub mod set_filter_state;
+pub mod set_metadata;
+pub mod stateful_session;
+mod transform;

@@ -135,8 +135,9 @@ fn options_without_effect_are_named() {
         "-z 15001",
         "--capture-all-dns",
         "--dry-run --run-validation",
-        "--dry-run --native-nftables",
-        "--dry-run --network-namespace /x",
+        "--native-nftables --force-iptables-binary iptables-nft",
+        "--cni-mode",
+        "--cleanup-only --run-validation",
         "--log_output_level=default:info",
         "-x fd00::/8",
     ] {

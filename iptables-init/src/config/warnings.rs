@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use super::{Config, Mode, Selection};
+use super::{Config, DnsCapture, Mode, Selection};
 use crate::args::RawOptions;
 use crate::value::Cidr;
 
@@ -31,12 +31,20 @@ pub(super) fn add(warnings: &mut Vec<String>, config: &Config, options: &RawOpti
     );
     warn(conduct.dry_run && conduct.run_validation, "--run-validation is not carried out in a dry run");
     warn(
-        conduct.dry_run && conduct.native_nftables,
-        "--native-nftables: the rules are printed in iptables-restore form, nftables is not in this version",
+        conduct.native_nftables && conduct.iptables_binary.is_some(),
+        "--force-iptables-binary has no effect with --native-nftables",
     );
     warn(
-        conduct.dry_run && conduct.network_namespace.is_some(),
-        "--network-namespace: addresses and name servers are read in the present namespace in a dry run",
+        conduct.cni_mode && conduct.network_namespace.is_none(),
+        "--cni-mode without --network-namespace: the rules are made in the present namespace, which is the node's own",
+    );
+    warn(
+        conduct.cni_mode && matches!(config.dns, DnsCapture::Servers(_)),
+        "--cni-mode: the name servers are those of the node's /etc/resolv.conf, not the pod's; --capture-all-dns captures any",
+    );
+    warn(
+        conduct.cleanup_only && conduct.run_validation,
+        "--run-validation has no effect with --cleanup-only: nothing is redirected then",
     );
     warn(
         has("log_output_level") || has("log_as_json"),

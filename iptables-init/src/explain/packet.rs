@@ -47,8 +47,11 @@ pub struct Packet {
 impl Packet {
     /// A first TCP packet from the pod's process to `destination`, with what follows from the pod's addresses.
     pub fn outbound(config: &Config, destination: SocketAddr) -> Self {
-        let own = destination.ip().is_loopback() || config.pod_addresses.contains(&destination.ip());
         let family = Family::of(destination.ip());
+        // The address of the proxy's inbound side is on the loopback interface, whatever its family.
+        let own = destination.ip().is_loopback()
+            || destination.ip() == family.inbound_source()
+            || config.pod_addresses.contains(&destination.ip());
         let pod_address = config.pod_addresses.iter().copied().find(|own| Family::of(*own) == family);
         Self {
             direction: Direction::Outbound,

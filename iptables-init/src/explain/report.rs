@@ -1,32 +1,58 @@
-//! An explanation in words: each rule that matched, the one that decided, and what becomes of the packet.
+//! An explanation in words: each rule that matched, the one that decided, and what becomes of the packet. Rules are
+//! printed as the back-end in use has them.
 
 use std::fmt::{self, Display};
 
 use super::{Direction, Explanation, Outcome, Packet, Visit};
+use crate::config::Config;
+use crate::nftables::render::{chain_name, rule_lines, table_name};
 
-impl Display for Explanation<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for visit in &self.visits {
-            writeln!(f, "  {visit}")?;
-            writeln!(f, "      {}", visit.rule.why)?;
-        }
-        match &self.deciding {
-            Some(visit) => writeln!(f, "decides: {visit}")?,
-            None => writeln!(f, "decides: no rule")?,
-        }
-        if let Some(zone) = self.zone {
-            writeln!(f, "connection tracking zone: {zone}")?;
-        }
-        if let Some(mark) = self.mark {
-            writeln!(f, "mark: {mark}")?;
-        }
-        writeln!(f, "outcome: {}", self.outcome)
+/// Whose words rules are printed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// iptables.
+    Iptables,
+    /// nft.
+    Nftables,
+}
+
+impl Dialect {
+    /// The one of the back-end that a configuration chooses.
+    pub fn of(config: &Config) -> Self {
+        if config.conduct.native_nftables { Self::Nftables } else { Self::Iptables }
     }
 }
 
-impl Display for Visit<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} rule {}: {}", self.table, self.chain, self.number, self.rule)
+impl Explanation<'_> {
+    /// The explanation as text.
+    pub fn to_text(&self, dialect: Dialect) -> String {
+        let mut lines = Vec::new();
+        for visit in &self.visits {
+            lines.push(format!("  {}", visit.to_text(dialect)));
+            lines.push(format!("      {}", visit.rule.why));
+        }
+        let deciding = self.deciding.as_ref().map(|visit| visit.to_text(dialect));
+        lines.push(format!("decides: {}", deciding.as_deref().unwrap_or("no rule")));
+        lines.extend(self.zone.map(|zone| format!("connection tracking zone: {zone}")));
+        lines.extend(self.mark.map(|mark| format!("mark: {mark}")));
+        lines.push(format!("outcome: {}\n", self.outcome));
+        lines.join("\n")
+    }
+}
+
+impl Visit<'_> {
+    /// Numbers are left out for nftables, where chains hold the rules of both families.
+    fn to_text(self, dialect: Dialect) -> String {
+        match dialect {
+            Dialect::Iptables => {
+                format!("{} {} rule {}: {}", self.table, self.chain, self.number, self.rule)
+            }
+            Dialect::Nftables => {
+                let (table, chain) = (table_name(self.table), chain_name(self.chain));
+                let lines = rule_lines(self.rule);
+                format!("inet {table} {chain}: {}", lines.first().map(String::as_str).unwrap_or_default())
+            }
+        }
     }
 }
 

@@ -234,7 +234,8 @@ fn options_of_explain_are_checked_together() {
             .chain(line.split_whitespace())
             .map(str::to_owned)
             .collect();
-        let question = args::parse(&arguments, &Environment::default()).unwrap().explain.unwrap();
+        let question = args::parse(&arguments, &Environment::default()).unwrap().action;
+        let args::Action::Explain(question) = question else { panic!("not explain") };
         Packet::from_options(&question, &pod(DEFAULT).config)
     };
     let packet = read("--direction inbound --dst 10.0.0.5:80 --src 10.0.0.9:53 --protocol udp --in-interface vm0 --mark 0x1").unwrap();
@@ -253,7 +254,7 @@ fn the_deciding_rule_is_named() {
     let found = explain(&pod.plan, &packet);
     let deciding = found.deciding.unwrap();
     assert_eq!((deciding.table, deciding.chain, deciding.number), (Table::Nat, Chain::Redirect, 1));
-    let text = format!("{packet}\n{found}");
+    let text = format!("{packet}\n{}", found.to_text(Dialect::Iptables));
     assert!(text.starts_with(
         "outbound tcp to 10.9.9.9:80, leaving by eth0, from 10.0.0.5\n  nat OUTPUT rule 1: -j ISTIO_OUTPUT\n"
     ));

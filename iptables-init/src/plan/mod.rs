@@ -19,7 +19,7 @@ mod render;
 mod tproxy;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use model::{
     Chain, ConnectionState, Family, HostStep, Match, Protocol, Rule, RuleSet, Step, Table, Target,

@@ -241,6 +241,18 @@ impl Chain {
     }
 }
 
+impl Rule {
+    /// The same rule with users and groups as numbers, which mean the same in every container.
+    pub fn numeric(&self) -> Self {
+        let matches = self.matches.iter().cloned().map(|condition| match condition {
+            Match::User { owner, negated } => Match::User { owner: owner.numeric(), negated },
+            Match::Group { owner, negated } => Match::Group { owner: owner.numeric(), negated },
+            other => other,
+        });
+        Self { matches: matches.collect(), target: self.target, why: self.why }
+    }
+}
+
 impl RuleSet {
     /// The tables that have rules, in the order in which they are printed.
     pub fn tables(&self) -> Vec<Table> {

@@ -23,7 +23,7 @@ impl Plan {
     pub fn to_cleanup_text(&self) -> String {
         let mut text = String::new();
         for step in self.host_steps.iter().rev() {
-            line(&mut text, &format!("# {}", step.to_string().replacen(" add ", " del ", 1)));
+            line(&mut text, &format!("# {}", step.to_undo_line()));
         }
         self.each_family(&mut text, RuleSet::to_cleanup_text);
         text
@@ -50,10 +50,7 @@ impl RuleSet {
                 line(text, &format!("-N {chain}"));
             }
             for step in steps {
-                match step.position {
-                    Some(position) => line(text, &format!("-I {} {position} {}", step.chain, step.rule)),
-                    None => line(text, &format!("-A {} {}", step.chain, step.rule)),
-                }
+                line(text, &step.line_with(&step.rule));
             }
         })
     }
@@ -81,6 +78,20 @@ impl RuleSet {
             line(&mut text, "COMMIT");
         }
         text
+    }
+}
+
+impl Step {
+    /// The line that puts the rule into its chain, with owners as numbers: no program need look them up.
+    pub fn to_restore_line(&self) -> String {
+        self.line_with(&self.rule.numeric())
+    }
+
+    fn line_with(&self, rule: &Rule) -> String {
+        match self.position {
+            Some(position) => format!("-I {} {position} {rule}", self.chain),
+            None => format!("-A {} {rule}", self.chain),
+        }
     }
 }
 
@@ -152,12 +163,29 @@ impl Display for HostStep {
     }
 }
 
+impl HostStep {
+    /// The command that undoes it.
+    pub fn to_undo_line(self) -> String {
+        self.to_string().replacen(" add ", " del ", 1)
+    }
+}
+
 impl Family {
-    fn ip_option(self) -> &'static str {
+    /// The option by which `ip` tells the families apart.
+    pub fn ip_option(self) -> &'static str {
         match self {
             Self::V4 => "-4",
             Self::V6 => "-6",
         }
+    }
+}
+
+impl Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
     }
 }
 

@@ -5,7 +5,11 @@ use crate::args;
 use crate::environment::Environment;
 
 /// The plan for a command line, in a pod with the given variables and name servers.
-fn plan_in(line: &str, variables: &[(&str, &str)], resolv_conf: &str) -> Plan {
+pub(crate) fn plan_in(line: &str, variables: &[(&str, &str)], resolv_conf: &str) -> Plan {
+    Plan::new(&config_in(line, variables, resolv_conf))
+}
+
+fn config_in(line: &str, variables: &[(&str, &str)], resolv_conf: &str) -> Config {
     let arguments: Vec<String> =
         std::iter::once("sampan-init").chain(line.split_whitespace()).map(str::to_owned).collect();
     let environment = Environment {
@@ -16,10 +20,16 @@ fn plan_in(line: &str, variables: &[(&str, &str)], resolv_conf: &str) -> Plan {
         ..Environment::default()
     };
     let options = args::parse(&arguments, &environment).unwrap().options;
-    Plan::new(&Config::check(&options, &environment).unwrap().config)
+    Config::check(&options, &environment).unwrap().config
 }
 
-fn plan(line: &str) -> Plan {
+/// The configuration for a command line.
+pub(crate) fn config(line: &str) -> Config {
+    config_in(line, &[], "")
+}
+
+/// The plan for a command line, in a pod that has both families.
+pub(crate) fn plan(line: &str) -> Plan {
     plan_in(line, &[], "")
 }
 

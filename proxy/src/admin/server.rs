@@ -100,6 +100,14 @@ impl AdminListener {
         Self::open(address, &shown).map_err(|source| AdminError::Bind { address: shown, source })
     }
 
+    /// Where it listens, if by IP.
+    pub fn ip_address(&self) -> Option<std::net::SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.local_addr().ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+
     fn open(address: &AdminAddress, shown: &str) -> io::Result<Self> {
         match address {
             AdminAddress::Tcp(address) => {

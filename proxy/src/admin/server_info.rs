@@ -20,7 +20,7 @@ pub(super) fn hot_restart_version(_: &Admin, _: &Request) -> Reply {
 
 pub(super) fn server_info(admin: &Admin, _: &Request) -> Reply {
     let uptime = format!("{}s", admin.lifecycle.started().elapsed().as_secs());
-    Reply::json(&json!({
+    let mut info = json!({
         "version": version::five_part(),
         "state": admin.lifecycle.state().name(),
         "uptime_current_epoch": uptime,
@@ -29,7 +29,12 @@ pub(super) fn server_info(admin: &Admin, _: &Request) -> Reply {
         "command_line_options": command_line(&admin.options, admin.config.workers()),
         "node": node(admin),
         "hot_restart_initializing": false,
-    }))
+    });
+    // Not a field of Envoy's, so only for those who asked for it by a flag of ours.
+    if let Some(origin) = admin.config.origin() {
+        info["configuration_source"] = origin;
+    }
+    Reply::json(&info)
 }
 
 /// `admin.v3.CommandLineOptions`, every field, as Envoy prints them.

@@ -16,6 +16,15 @@ pub trait ConfigSource: Send + Sync {
     fn clusters(&self) -> Vec<ClusterStatus>;
     /// The listeners that are bound.
     fn listeners(&self) -> Vec<ListenerStatus>;
+    /// Where the configuration in force came from, for `/server_info`; `None` without `--last-good-file`.
+    fn origin(&self) -> Option<Value>;
+    /// The last generations of the configuration, newest first.
+    fn generations(&self) -> Value;
+    /// What changed between two generations; between the last two where none is given.
+    ///
+    /// # Errors
+    /// A generation is not kept; the text tells which are.
+    fn generations_diff(&self, from: Option<u64>, to: Option<u64>) -> Result<Value, String>;
     /// The protobuf-JSON of each `admin.v3.Certificate` in use.
     fn certificates(&self) -> Vec<Value>;
     /// What has not finished initializing, by component (`listener`, `cluster`), each a list of names.
@@ -52,6 +61,18 @@ impl ConfigSource for Unconfigured {
 
     fn listeners(&self) -> Vec<ListenerStatus> {
         Vec::new()
+    }
+
+    fn origin(&self) -> Option<Value> {
+        None
+    }
+
+    fn generations(&self) -> Value {
+        json!({"current": 0, "generations": []})
+    }
+
+    fn generations_diff(&self, _: Option<u64>, _: Option<u64>) -> Result<Value, String> {
+        Ok(json!({"from": 0, "to": 0, "changes": []}))
     }
 
     fn certificates(&self) -> Vec<Value> {

@@ -3,8 +3,8 @@
 use http::{Method, StatusCode};
 
 use super::{
-    Admin, Reply, Request, clusters, config, control, help, listeners, loggers, profiling, runtime,
-    server_info, statistics, support,
+    Admin, Reply, Request, clusters, config, control, generations, help, listeners, loggers, profiling,
+    runtime, server_info, statistics, support,
 };
 
 /// One endpoint.
@@ -120,6 +120,20 @@ pub const ENDPOINTS: &[Endpoint] = &[
             "Drains all inbound listeners. traffic_direction field in envoy_v3_api_msg_config.listener.v3.Listener \
              is used to determine whether a listener is inbound or outbound.",
         ),
+    ]),
+    read(
+        "/generations",
+        "print the last generations of the configuration (not an Envoy endpoint)",
+        generations::list,
+    ),
+    read(
+        "/generations/diff",
+        "print what changed between two generations, field by field (not an Envoy endpoint)",
+        generations::diff,
+    )
+    .taking(&[
+        text("from", "The generation to start from; the one before `to` if it is left out"),
+        text("to", "The generation to compare it with; the newest if it is left out"),
     ]),
     change("/healthcheck/fail", "cause the server to fail health checks", control::fail_health),
     change("/healthcheck/ok", "cause the server to pass health checks", control::pass_health),

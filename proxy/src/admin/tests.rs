@@ -17,6 +17,10 @@ use sampan_model::cluster::HealthFlag;
 struct Fixture;
 
 impl ConfigSource for Fixture {
+    fn origin(&self) -> Option<Value> {
+        None
+    }
+
     fn configs(&self, include_eds: bool) -> Vec<Value> {
         let part = |name: &str, fields: Value| {
             let mut value = json!({"@type": format!("type.googleapis.com/envoy.admin.v3.{name}")});
@@ -43,6 +47,17 @@ impl ConfigSource for Fixture {
             ));
         }
         out
+    }
+
+    fn generations(&self) -> Value {
+        json!({"current": 3, "generations": []})
+    }
+
+    fn generations_diff(&self, from: Option<u64>, to: Option<u64>) -> Result<Value, String> {
+        if from == Some(0) {
+            return Err("generation 0 is not kept; 1 to 3 are".to_owned());
+        }
+        Ok(json!({"from": from, "to": to, "changes": []}))
     }
 
     fn clusters(&self) -> Vec<ClusterStatus> {

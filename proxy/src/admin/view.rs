@@ -5,13 +5,20 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
+use sampan_filters_api::info::CertificateInfo;
 use sampan_model::cluster::{Discovery, HealthFlag, Host, HostAddress, Member, Thresholds};
+use sampan_model::outlier::Side;
+
+use serde_json::{Value as Json, json};
 
 use super::source::{RuntimeEntry, RuntimeView};
-use super::status::{Address, ClusterStatus, HostStats, HostStatus, Limits, ListenerStatus};
+use super::status::{Address, ClusterStatus, HostStats, HostStatus, Limits, ListenerStatus, OutlierStatus};
 use crate::runtime::{Runtime, Value};
 use crate::snapshot::ClusterParts;
+use crate::tls::context::Inventory;
+use crate::upstream::outlier::Outliers;
 
 /// A cluster and its hosts. `added_via_api` is whether it came over CDS.
 pub fn cluster(parts: &ClusterParts, added_via_api: bool) -> ClusterStatus {
@@ -27,8 +34,22 @@ pub fn cluster(parts: &ClusterParts, added_via_api: bool) -> ClusterStatus {
         added_via_api,
         default_limits: limits(&config.breakers_default),
         high_limits: limits(&config.breakers_high),
-        outlier: None,
-        hosts: parts.hosts.members().iter().map(host).collect(),
+        outlier: parts.outliers.as_deref().map(outlier),
+        hosts: match &parts.originals {
+            Some(originals) => originals.members().iter().map(host).collect(),
+            None => parts.hosts.members().iter().map(host).collect(),
+        },
+    }
+}
+
+/// What the last interval came to; -1 stands for too little to tell.
+fn outlier(outliers: &Outliers) -> OutlierStatus {
+    let [external, local] = outliers.averages().map(|averages| averages.unwrap_or((-1.0, -1.0)));
+    OutlierStatus {
+        average: external.0,
+        threshold: external.1,
+        local_average: local.0,
+        local_threshold: local.1,
     }
 }
 
@@ -87,8 +108,8 @@ fn host(member: &Member) -> HostStatus {
         sub_zone: member.locality.sub_zone.to_string(),
         canary: member.canary,
         priority: member.priority,
-        success_rate: -1.0,
-        local_success_rate: -1.0,
+        success_rate: host.outlier.success_rate(Side::External).unwrap_or(-1.0),
+        local_success_rate: host.outlier.success_rate(Side::LocalOrigin).unwrap_or(-1.0),
         stats: stats(host),
     }
 }
@@ -127,6 +148,57 @@ fn stats(host: &Host) -> HostStats {
     }
 }
 
+/// The `admin.v3.Certificate`s of a TLS context: one for each own certificate, with the authorities beside the first.
+pub fn certificates(context: &Inventory) -> Vec<Json> {
+    let authorities: Vec<Json> = context
+        .authorities
+        .iter()
+        .flat_map(|authorities| authorities.certificates.iter().map(|info| details(info, &authorities.path)))
+        .collect();
+    let mut own: Vec<Json> = context
+        .identities
+        .iter()
+        .map(|identity| {
+            let chain: Vec<Json> =
+                identity.leaf().map(|info| details(info, &identity.path)).into_iter().collect();
+            json!({"ca_cert": [], "cert_chain": chain})
+        })
+        .collect();
+    if own.is_empty() && !authorities.is_empty() {
+        own.push(json!({"ca_cert": [], "cert_chain": []}));
+    }
+    if let Some(first) = own.first_mut() {
+        first["ca_cert"] = authorities.into();
+    }
+    own
+}
+
+/// An `admin.v3.CertificateDetails`.
+fn details(info: &CertificateInfo, path: &str) -> Json {
+    let left = info.not_after.duration_since(SystemTime::now()).unwrap_or_default();
+    let name = |kind: &str, names: &[String]| -> Vec<Json> {
+        names.iter().map(|name| json!({kind: name})).collect()
+    };
+    let names = [
+        name("dns", &info.dns_sans),
+        name("uri", &info.uri_sans),
+        name("ip_address", &info.ip_sans),
+        name("email", &info.email_sans),
+    ];
+    json!({
+        "path": path,
+        "serial_number": info.serial,
+        "subject_alt_names": names.concat(),
+        "days_until_expiration": (left.as_secs() / 86_400).to_string(),
+        "valid_from": moment(info.not_before),
+        "expiration_time": moment(info.not_after),
+    })
+}
+
+fn moment(time: SystemTime) -> String {
+    chrono::DateTime::<chrono::Utc>::from(time).to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -160,8 +232,8 @@ mod tests {
     fn runtime_values_stand_beside_their_layers() {
         let layer = |name: &str, key: &str, value: Value| Layer {
             name: name.into(),
-            admin: false,
             values: [(key.into(), value)].into_iter().collect(),
+            ..Layer::default()
         };
         let shown = runtime(&Runtime {
             layers: vec![layer("low", "a", Value::Number(1.0)), layer("high", "a", Value::Bool(true))],

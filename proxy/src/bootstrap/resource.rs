@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use sampan_api::envoy::config::cluster::v3::Cluster;
 use sampan_api::envoy::config::listener::v3::Listener as ListenerProto;
+use sampan_api::envoy::extensions::transport_sockets::tls::v3::Secret;
 use sampan_api::{Message, Value};
 
 use super::Load;
@@ -43,8 +44,11 @@ impl Load<'_> {
             let scope = Scope::root(&shown, &self.rejects);
             match Cluster::decode(resource.wire.clone()) {
                 Ok(proto) => {
-                    let compiled = compile::cluster::compile(&proto, &scope);
-                    self.resolving.extend(compiled.filter(Compiled::resolves_names));
+                    let compiled = compile::cluster::compile(&proto, &self.inputs, &scope);
+                    if compiled.as_ref().is_some_and(Compiled::is_checked) {
+                        self.checked.push(resource.name.clone());
+                    }
+                    self.discovering.extend(compiled.filter(Compiled::is_discovered));
                 }
                 Err(error) => drop(scope.reject::<()>(error.to_string())),
             }
@@ -71,7 +75,10 @@ impl Load<'_> {
             let scope = Scope::root(&shown, &self.rejects);
             match ListenerProto::decode(resource.wire.clone()) {
                 Ok(proto) => {
-                    compiled.extend(compile::listener::compile(&proto, context, &scope).map(Arc::new));
+                    if let Some(listener) = compile::listener::compile(&proto, context, &scope) {
+                        refuse_taken_address(&listener, &compiled, &scope);
+                        compiled.push(Arc::new(listener));
+                    }
                 }
                 Err(error) => drop(scope.reject::<()>(error.to_string())),
             }
@@ -81,14 +88,29 @@ impl Load<'_> {
     }
 
     pub(super) fn secrets(&mut self, messages: Vec<Message>) -> Vec<Resource> {
-        if !messages.is_empty() {
-            self.unsupported.push(crate::admin::source::Unsupported {
-                resource: "bootstrap".to_owned(),
-                field: "static_resources.secrets".to_owned(),
-                reason: "not supported yet: nothing uses secrets".to_owned(),
-            });
+        let mut names = HashSet::new();
+        let mut kept = Vec::with_capacity(messages.len());
+        for (index, message) in messages.into_iter().enumerate() {
+            let resource = self.resource(&message, "secret", index);
+            let shown = shown("secret", &resource.name, index);
+            if !names.insert(resource.name.clone()) {
+                self.refuse(&shown, "name", format!("duplicate static secret '{}'", resource.name));
+            }
+            let scope = Scope::root(&shown, &self.rejects);
+            match Secret::decode(resource.wire.clone()) {
+                Ok(proto) => {
+                    let delivered = compile::tls::secret(&proto, &self.inputs.files(), false, &scope);
+                    if let Some(delivered) = delivered
+                        && let Err(error) = self.inputs.secrets.update_static(&resource.name, delivered)
+                    {
+                        scope.reject::<()>(error.to_string());
+                    }
+                }
+                Err(error) => drop(scope.reject::<()>(error.to_string())),
+            }
+            kept.push(resource);
         }
-        messages.iter().enumerate().map(|(index, message)| self.resource(message, "secret", index)).collect()
+        kept
     }
 
     fn resource(&mut self, message: &Message, kind: &str, index: usize) -> Resource {
@@ -101,4 +123,15 @@ impl Load<'_> {
 /// What a resource is called in messages.
 fn shown(kind: &str, name: &str, index: usize) -> String {
     if name.is_empty() { format!("{kind} #{index}") } else { format!("{kind} {name}") }
+}
+
+fn refuse_taken_address(listener: &Listener, others: &[Arc<Listener>], at: &Scope<'_>) {
+    let taken = others.iter().find_map(|other| Some((listener.shares_address(other)?, other)));
+    if let Some((address, other)) = taken {
+        at.field("address").reject_value::<()>(
+            address,
+            format!("error adding listener: listener {:?} has the same address", other.name),
+            "give it another address or port",
+        );
+    }
 }

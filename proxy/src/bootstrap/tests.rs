@@ -66,14 +66,40 @@ fn a_flag_is_laid_over_a_file() {
 
 #[test]
 fn every_error_is_told_with_its_place() {
-    let text =
-        "{name: a, connect_timeout: 0s}, {name: a, lb_policy: MAGLEV}, {name: x, lb_policy: RING_HASH}";
+    let text = "{name: a, connect_timeout: 0s}, {name: a, lb_policy: CLUSTER_PROVIDED}, {name: x, lb_policy: LOAD_BALANCING_POLICY_CONFIG}";
     let told = refused(&["--config-yaml", &format!("{{static_resources: {{clusters: [{text}]}}}}")]);
-    for wanted in
-        ["cluster a: connect_timeout", "duplicate cluster 'a'", "MAGLEV", "cluster x: lb_policy = RING_HASH"]
-    {
+    for wanted in [
+        "cluster a: connect_timeout",
+        "duplicate cluster 'a'",
+        "CLUSTER_PROVIDED",
+        "cluster x: lb_policy: load_balancing_policy",
+    ] {
         assert!(told.contains(wanted), "{wanted} in {told}");
     }
+}
+
+#[test]
+fn two_listeners_cannot_have_one_address() {
+    let listener = |name: &str, port: u16, more: &str| {
+        format!(
+            "{{name: {name}, address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}, {more} filter_chains: [{{}}]}}"
+        )
+    };
+    let both =
+        |first: String, second: String| format!("{{static_resources: {{listeners: [{first}, {second}]}}}}");
+    let unbound = "bind_to_port: false,";
+    for (port, [first, second]) in
+        [(80, ["", ""]), (80, ["", unbound]), (80, [unbound, unbound]), (0, [unbound, unbound])]
+    {
+        let told =
+            refused(&["--config-yaml", &both(listener("a", port, first), listener("b", port, second))]);
+        let wanted = format!(
+            "listener b: address = 127.0.0.1:{port}: error adding listener: listener \"a\" has the same address"
+        );
+        assert!(told.contains(&wanted), "{wanted} in {told}");
+    }
+    loaded(&["--config-yaml", &both(listener("a", 0, ""), listener("b", 0, ""))]);
+    loaded(&["--config-yaml", &both(listener("a", 80, unbound), listener("b", 81, unbound))]);
 }
 
 #[test]
@@ -121,13 +147,13 @@ fn unknown_fields_follow_the_flag() {
 
 #[test]
 fn what_is_not_supported_is_reported_or_refused() {
-    let text = "{static_resources: {clusters: [{name: a, outlier_detection: {}}]}, watchdogs: {}}";
+    let text = "{static_resources: {clusters: [{name: a, track_timeout_budgets: true}]}, watchdogs: {}}";
     let bootstrap = loaded(&["--config-yaml", text]);
     let told: Vec<_> =
         bootstrap.unsupported.iter().map(|u| (u.resource.as_str(), u.field.as_str())).collect();
-    assert_eq!(told, [("bootstrap", "watchdogs"), ("cluster a", "outlier_detection")]);
+    assert_eq!(told, [("bootstrap", "watchdogs"), ("cluster a", "track_timeout_budgets")]);
     let strict = refused(&["--config-yaml", text, "--mode", "validate", "--strict"]);
-    assert_eq!(strict, "cluster a: outlier_detection: not supported yet: no host is ejected\n");
+    assert_eq!(strict, "cluster a: track_timeout_budgets: not supported yet: these stats are not kept\n");
 }
 
 #[test]

@@ -168,6 +168,17 @@ pub const FLAGS: &[Flag] = &[
         Full,
         "Fail on configuration that is accepted but not supported, instead of a warning (not an Envoy flag)",
     ),
+    text(
+        "last-good-file",
+        Full,
+        "Keep what a control plane last sent in this file, without secrets, and serve it at a start without a \
+         control plane (not an Envoy flag)",
+    ),
+    number(
+        "last-good-max-age-s",
+        Full,
+        "How old the last-good file may be, in seconds; 0 is no limit. Default is 86400 (not an Envoy flag)",
+    ),
 ];
 
 /// The flags that are accepted without effect, with the reason: part of the support report.

@@ -46,6 +46,15 @@ impl IpVersion {
     }
 }
 
+/// `--last-good-file` and `--last-good-max-age-s`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastGood {
+    /// The file.
+    pub path: String,
+    /// How old it may be; `None` is no limit.
+    pub max_age: Option<Duration>,
+}
+
 /// Every option, checked. Field names follow the flags; `/server_info` prints them.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -107,6 +116,8 @@ pub struct Options {
     pub disabled_extensions: Vec<String>,
     /// `--enable-core-dump`.
     pub enable_core_dump: bool,
+    /// `--last-good-file`
+    pub last_good: Option<LastGood>,
     /// The flags without effect here, kept to be reported.
     pub inert: Inert,
 }
@@ -173,6 +184,7 @@ impl Options {
             stats_tags: stats_tags(&given.all("stats-tag"))?,
             disabled_extensions: list(given.text("disable-extensions").unwrap_or_default()),
             enable_core_dump: given.switch("enable-core-dump"),
+            last_good: last_good(given)?,
             inert: Inert::from_flags(given)?,
         })
     }
@@ -209,6 +221,21 @@ impl Inert {
 
 fn refuse<T>(text: String) -> Result<T, UsageError> {
     Err(UsageError::Refused(text))
+}
+
+fn last_good(given: &Given<'_>) -> Result<Option<LastGood>, UsageError> {
+    let age = given.number("last-good-max-age-s", 86_400)?;
+    match given.text("last-good-file") {
+        Some("") => refuse("--last-good-file needs a path".to_owned()),
+        Some(path) => {
+            let max_age = (age > 0).then(|| Duration::from_secs(age.into()));
+            Ok(Some(LastGood { path: path.to_owned(), max_age }))
+        }
+        None if given.text("last-good-max-age-s").is_some() => {
+            refuse("--last-good-max-age-s has no effect without --last-good-file".to_owned())
+        }
+        None => Ok(None),
+    }
 }
 
 fn mode(text: &str) -> Result<Mode, UsageError> {

@@ -21,8 +21,11 @@ where
     let program = arguments.next().unwrap_or_else(|| "sampan".to_owned());
     // What follows `--` belongs to somebody else (func-e marks its runs there).
     let words: Vec<String> = arguments.take_while(|a| a != "--" && a != "--ignore_rest").collect();
-    if words.first().is_some_and(|w| w == "demo") {
-        return Ok(Invocation::Demo(words.into_iter().skip(1).collect()));
+    let rest = || words.iter().skip(1).cloned().collect();
+    match words.first().map(String::as_str) {
+        Some("demo") => return Ok(Invocation::Demo(rest())),
+        Some("diff") => return Ok(Invocation::Diff(rest())),
+        _ => {}
     }
     if let Some(word) = joined(&words) {
         return Err(fault(&program, word.to_owned(), UNKNOWN));

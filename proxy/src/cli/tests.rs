@@ -1,5 +1,7 @@
 //! What launchers type, and what the original answers to mistakes.
 
+use std::time::Duration;
+
 use super::*;
 use crate::logging::Level;
 
@@ -108,6 +110,7 @@ fn refused_values() {
         ("--stats-tag foo", "misformatted stats-tag 'foo'"),
         ("--stats-tag a-b:c", "misformatted stats-tag 'a-b:c' contains invalid char in 'a-b'"),
         ("--stats-tag a:c.d", "misformatted stats-tag 'a:c.d' contains invalid char in 'c.d'"),
+        ("--last-good-max-age-s 5", "--last-good-max-age-s has no effect without --last-good-file"),
         ("--socket-mode 999", "error converting socket-mode '999' to an octal number"),
     ] {
         assert_eq!(error(line), format!("error: {text}\n"), "{line}");
@@ -124,7 +127,17 @@ fn help_and_version_act_where_they_stand() {
 }
 
 #[test]
+fn a_last_good_file_has_an_age_limit_unless_told_otherwise() {
+    let of = |line: &str| options(line).last_good;
+    let file = |max_age| Some(LastGood { path: "f".to_owned(), max_age });
+    assert_eq!(of("-c x"), None);
+    assert_eq!(of("--last-good-file f"), file(Some(Duration::from_hours(24))));
+    assert_eq!(of("--last-good-file f --last-good-max-age-s 0"), file(None));
+}
+
+#[test]
 fn demo_is_a_verb_and_only_in_first_place() {
     assert!(matches!(parse_line("demo --port 1"), Ok(Invocation::Demo(rest)) if rest == ["--port", "1"]));
+    assert!(matches!(parse_line("diff 3"), Ok(Invocation::Diff(rest)) if rest == ["3"]));
     assert_eq!(options("-c demo").config_path.as_deref(), Some("demo"));
 }

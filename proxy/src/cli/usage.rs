@@ -60,7 +60,8 @@ pub(super) fn help(program: &str) -> String {
     );
     let _ = writeln!(
         text,
-        "   sampan, a drop-in for envoy\n\n   {program} demo\n     Runs the proxy in front of two example upstreams.\n"
+        "   sampan, a drop-in for envoy\n\n   {program} demo\n     Runs the proxy, a control plane and upstreams, and changes everything under load.\n\n   \
+         {program} diff\n     Prints what the last update changed in a running proxy's configuration.\n"
     );
     text
 }

@@ -32,10 +32,13 @@ use crate::telemetry::stats::kinds::{ClusterHosts, ClusterHostsCounter, ClusterH
 use crate::telemetry::stats::{Block, Stats, Writer};
 
 /// A cluster whose names are being resolved. Dropping it ends that.
-pub struct Resolving {
-    /// Comes when every name has been asked for once.
-    pub first: oneshot::Receiver<()>,
-    _tasks: JoinSet<()>,
+pub struct Resolving(JoinSet<()>);
+
+impl Resolving {
+    /// Runs a task that ends with the others.
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task);
+    }
 }
 
 /// One cluster, shared by the tasks of its names.
@@ -51,6 +54,8 @@ struct DnsCluster {
 }
 
 struct State {
+    /// Whether the hosts are published. A version that is to be warm first is not, until every name was asked for.
+    live: bool,
     /// The addresses of each target, by its position.
     answers: Vec<Vec<IpAddr>>,
     parts: ClusterParts,
@@ -59,13 +64,14 @@ struct State {
     first: Option<oneshot::Sender<()>>,
 }
 
-/// Publishes the cluster with the hosts that are known, and starts to resolve the others.
+/// Starts to resolve the names of a cluster. It is published when each was asked for once, or at once where nothing is to wait for
+/// that (`wait_for_warm_on_init`); the receiver comes then. Hosts are taken over from the version before.
 pub fn resolve<R: Resolve>(
     compiled: Compiled,
     resolver: Arc<R>,
     publisher: Arc<Publisher>,
     stats: &Stats,
-) -> Resolving {
+) -> (Resolving, oneshot::Receiver<()>) {
     let (settings, logical) = match &compiled.config.discovery {
         Discovery::LogicalDns(settings) => (settings.clone(), true),
         Discovery::StrictDns(settings) => (settings.clone(), false),
@@ -80,10 +86,14 @@ pub fn resolve<R: Resolve>(
         .collect();
     let (told, first) = oneshot::channel();
     let slot = publisher.slot(&compiled.config.name);
+    let before = publisher.published().load();
+    let before = before.clusters.entry(slot).filter(|entry| entry.is_built()).map(|entry| entry.parts());
+    let hosts = compiled.fixed_hosts(before.map(|parts| &*parts.hosts));
     let cluster = Arc::new(DnsCluster {
         state: Mutex::new(State {
             answers: vec![Vec::new(); compiled.targets.len()],
-            parts: publish::parts(&compiled, compiled.fixed_hosts(None)),
+            live: !compiled.wait_for_warm || names.is_empty(),
+            parts: publish::parts(&compiled, hosts, before.map(|parts| &**parts)),
             waiting: names.len(),
             first: Some(told),
         }),
@@ -94,12 +104,22 @@ pub fn resolve<R: Resolve>(
         slot,
         publisher,
     });
-    cluster.publish_first(names.is_empty());
+    cluster.publish_first();
     let mut tasks = JoinSet::new();
     for at in names {
         tasks.spawn(cluster.clone().follow(at, resolver.clone()));
     }
-    Resolving { first, _tasks: tasks }
+    (Resolving(tasks), first)
+}
+
+impl State {
+    /// Tells that every name was asked for.
+    fn tell(&mut self) {
+        if let Some(first) = self.first.take() {
+            // Whoever no longer waits need not be told.
+            let _ = first.send(());
+        }
+    }
 }
 
 impl DnsCluster {
@@ -133,13 +153,14 @@ impl DnsCluster {
         }
     }
 
-    fn publish_first(&self, complete: bool) {
+    fn publish_first(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.count(&state.parts.hosts);
-        self.publisher.cluster(self.slot, state.parts.clone());
-        if complete && let Some(first) = state.first.take() {
-            // Whoever no longer waits need not be told.
-            let _ = first.send(());
+        if state.live {
+            self.publisher.cluster(self.slot, state.parts.clone());
+        }
+        if state.waiting == 0 {
+            state.tell();
         }
     }
 
@@ -165,11 +186,14 @@ impl DnsCluster {
             return;
         }
         *known = addresses;
-        let hosts = HostSet::new(self.specs(&state.answers), Some(&state.parts.hosts), self.compiled.options);
+        let hosts =
+            HostSet::new(self.specs(&state.answers), Some(&state.parts.hosts), self.compiled.options.clone());
         self.stats.inc(ClusterHostsCounter::MembershipChange);
         self.count(&hosts);
         state.parts.hosts = Arc::new(hosts);
-        self.publisher.cluster(self.slot, state.parts.clone());
+        if state.live {
+            self.publisher.cluster(self.slot, state.parts.clone());
+        }
     }
 
     /// The hosts, in the order of the configuration.
@@ -191,10 +215,11 @@ impl DnsCluster {
     fn asked_once(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting = state.waiting.saturating_sub(1);
-        if state.waiting == 0
-            && let Some(first) = state.first.take()
-        {
-            let _ = first.send(());
+        if state.waiting == 0 {
+            if !std::mem::replace(&mut state.live, true) {
+                self.publisher.cluster(self.slot, state.parts.clone());
+            }
+            state.tell();
         }
     }
 

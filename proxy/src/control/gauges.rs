@@ -3,12 +3,16 @@
 //! A cluster that no request has used has none of them, as it has no other stats. DNS clusters count their hosts
 //! themselves ([`super::dns`]).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sampan_model::cluster::{Cluster, Discovery, Health, HostSet, Resource};
+use sampan_filters_api::CounterStore;
+use sampan_filters_api::network::FilterStat;
+use sampan_model::cluster::{Cluster, Discovery, Health, Member, Resource};
 use sampan_model::route::Priority;
 
-use crate::snapshot::{ClusterParts, Published};
+use crate::http::config::FilterSource;
+use crate::snapshot::{ClusterParts, Extension, Published};
 use crate::telemetry::stats::{Provided, Provider};
 
 /// Reads the snapshot that is published.
@@ -21,8 +25,18 @@ impl Provider for ClusterGauges {
             let parts = entry.parts();
             let prefix = format!("cluster.{}", parts.config.observability_name());
             breakers(parts, &prefix, out);
-            if !counts_itself(&parts.config) {
-                hosts(&parts.hosts, &prefix, out);
+            if let Some(subsets) = parts.hosts.subsets() {
+                let changes = subsets.changes();
+                out.gauge(format!("{prefix}.lb_subsets_active"), subsets.count() as u64);
+                out.counter(format!("{prefix}.lb_subsets_created"), changes.created);
+                out.counter(format!("{prefix}.lb_subsets_removed"), changes.removed);
+            }
+            if let Some(originals) = &parts.originals {
+                let members = originals.members();
+                hosts(members.iter(), &prefix, out);
+                out.counter(format!("{prefix}.membership_change"), originals.changes());
+            } else if !counts_itself(&parts.config) {
+                hosts(parts.hosts.members().iter(), &prefix, out);
             }
         }
     }
@@ -59,22 +73,68 @@ fn remaining(resource: Resource) -> &'static str {
     }
 }
 
-fn hosts(hosts: &HostSet, prefix: &str, out: &mut Provided<'_>) {
+fn hosts<'m>(
+    members: impl ExactSizeIterator<Item = &'m Member> + Clone,
+    prefix: &str,
+    out: &mut Provided<'_>,
+) {
     let count = |wanted: &dyn Fn(Health, bool) -> bool| {
-        let members = hosts.members().iter().map(|member| &member.host);
+        let members = members.clone().map(|member| &member.host);
         members.filter(|host| wanted(host.health(), host.is_excluded())).count() as u64
     };
-    out.gauge(format!("{prefix}.membership_total"), hosts.members().len() as u64);
+    out.gauge(format!("{prefix}.membership_total"), members.len() as u64);
     out.gauge(format!("{prefix}.membership_healthy"), count(&|health, _| health == Health::Healthy));
     out.gauge(format!("{prefix}.membership_degraded"), count(&|health, _| health == Health::Degraded));
     out.gauge(format!("{prefix}.membership_excluded"), count(&|_, excluded| excluded));
+}
+
+/// Stats that network filters keep for themselves, by way of the listeners that are published.
+pub struct FilterStats(pub Arc<Published>);
+
+impl Provider for FilterStats {
+    fn provide(&self, out: &mut Provided<'_>) {
+        let snapshot = self.0.load();
+        // Filters with one prefix count together.
+        let (mut counters, mut gauges) = (BTreeMap::new(), BTreeMap::new());
+        let chains = snapshot.listeners.iter().flat_map(|listener| listener.config.chains.iter());
+        let fixed = chains.flat_map(|chain| &chain.filters).filter_map(|filter| match filter {
+            FilterSource::Fixed(factory) => Some(&**factory),
+            FilterSource::Discovered { .. } => None,
+        });
+        let discovered = snapshot.extensions.iter().filter_map(|extension| match &**extension {
+            Extension::Network(factory) => Some(&**factory),
+            Extension::Http(_) => None,
+        });
+        for filter in fixed.chain(discovered) {
+            filter.stats(&mut |stat| match stat {
+                FilterStat::Counter(name, value) => *counters.entry(name).or_insert(0) += value,
+                FilterStat::Gauge(name, value) => *gauges.entry(name).or_insert(0) += value,
+            });
+        }
+        for (name, value) in counters {
+            out.counter(name, value);
+        }
+        for (name, value) in gauges {
+            out.gauge(name, value);
+        }
+    }
+}
+
+/// Counters that filters keep by thread, and their gauges.
+pub struct FilterCounters(pub Arc<CounterStore>);
+
+impl Provider for FilterCounters {
+    fn provide(&self, out: &mut Provided<'_>) {
+        self.0.read(&mut |name, value| out.counter(name, value));
+        self.0.read_gauges(&mut |name, value| out.gauge(name, value));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
 
-    use sampan_model::cluster::{HostSetOptions, HostSpec};
+    use sampan_model::cluster::{HostSet, HostSetOptions, HostSpec};
 
     use super::*;
     use crate::control::publish::Publisher;
@@ -82,7 +142,12 @@ mod tests {
 
     #[test]
     fn a_used_cluster_shows_its_breakers_and_hosts() {
-        let publisher = Publisher::new(&[], Arc::default(), Arc::default());
+        let publisher = Publisher::new(
+            &[],
+            Arc::default(),
+            Arc::default(),
+            &crate::control::compile::tls::Inputs::default(),
+        );
         let mut config = Cluster::new("c");
         config.breakers_default.max_requests = 0;
         config.breakers_default.track_remaining = true;

@@ -20,15 +20,21 @@ const ROWS: &[&[&[MessageSupport]]] = &[
     compile::listener::SUPPORT,
     compile::network::SUPPORT,
     compile::route::SUPPORT,
+    compile::tls::SUPPORT,
+    compile::trace::SUPPORT,
     &[
         compile::access_log::SUPPORT,
+        compile::access_log::service::SUPPORT,
         compile::bootstrap::SUPPORT,
+        compile::custom_tag::SUPPORT,
         compile::endpoints::SUPPORT,
+        compile::extension::SUPPORT,
         compile::format::SUPPORT,
         compile::headers::SUPPORT,
         compile::local_reply::SUPPORT,
         compile::matcher::SUPPORT,
         compile::runtime::SUPPORT,
+        compile::source::SUPPORT,
         compile::stats_config::SUPPORT,
         compile::value::SUPPORT,
     ],
@@ -39,11 +45,18 @@ pub fn table() -> SupportTable {
     SupportTable::new(ROWS.iter().copied().flatten().copied().flatten().chain(registry::support()))
 }
 
+/// The messages that have rows.
+#[cfg(test)]
+pub fn messages() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().copied().flatten().copied().flatten().chain(registry::support()).map(|(message, _)| *message)
+}
+
 /// What a resource asks for and does not get, besides what does no harm.
 pub fn examine(message: &Message, resource: &str, table: &SupportTable) -> Vec<Unsupported> {
     unsupported(message, table)
         .into_iter()
-        .map(|field| Unsupported { resource: resource.to_owned(), reason: reason(&field), field: field.path })
+        .map(|field| (field.path.clone(), reason(&field)))
+        .map(|(field, reason)| Unsupported { resource: resource.to_owned(), field, reason })
         .collect()
 }
 

@@ -1,11 +1,17 @@
-//! A light, constant load on the demo's proxy: one thread, one connection, one request at a time, at a fixed pace.
+//! A light, constant load on the demo's proxy: a few connections, one request at a time on each, at a fixed pace.
+//!
+//! Nothing is retried, so that nothing is hidden: a request that is not answered by 200 is lost. A connection that the proxy
+//! closed while it was idle is replaced before the next request goes out.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// Connections.
+const CONNECTIONS: u32 = 4;
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest response head that is read, in bytes.
@@ -20,8 +26,12 @@ const KEPT: usize = 100_000;
 pub(super) struct Seen {
     /// How long each answered request took.
     pub(super) latencies: Vec<Duration>,
+    /// Requests that went out.
+    pub(super) sent: u64,
     /// Requests that had no answer, or none with status 200.
-    pub(super) failed: u64,
+    pub(super) lost: u64,
+    /// Why the first of them was lost.
+    pub(super) why: Option<String>,
 }
 
 /// The load. Clones share what was seen.
@@ -49,51 +59,74 @@ impl Load {
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Starts to send, on a thread for each connection.
+    pub(super) fn start(&self) -> io::Result<Vec<JoinHandle<()>>> {
+        let Some(pause) = Duration::from_secs(CONNECTIONS.into()).checked_div(self.rate) else {
+            return Ok(Vec::new());
+        };
+        let begin = |index: u32| {
+            let (load, first) = (self.clone(), Instant::now() + pause * index / CONNECTIONS);
+            let thread = std::thread::Builder::new().name(format!("demo_load{index}"));
+            thread.spawn(move || load.run(first, pause))
+        };
+        (0..CONNECTIONS).map(begin).collect()
+    }
+
     /// Sends requests until it is told to stop, or the proxy takes no more connections.
-    pub(super) fn run(&self) {
-        let Some(pause) = Duration::from_secs(1).checked_div(self.rate) else { return };
-        let mut connection = None;
-        let mut next = Instant::now();
-        while !self.stop.load(Relaxed) {
-            let Some(outcome) = self.request(&mut connection) else { return };
-            self.note(outcome);
+    fn run(&self, first: Instant, pause: Duration) {
+        let (mut connection, mut next) = (None, first);
+        loop {
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            if self.stop.load(Relaxed) || !self.request(&mut connection) {
+                return;
+            }
             // Time that was lost is not made up for: a burst is no constant load.
             next = (next + pause).max(Instant::now());
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
     }
 
-    /// One request; none if the proxy is gone. An idle connection that was closed meanwhile is replaced once.
-    fn request(&self, connection: &mut Option<BufReader<TcpStream>>) -> Option<io::Result<Duration>> {
+    /// One request; false if the proxy is gone.
+    fn request(&self, connection: &mut Option<BufReader<TcpStream>>) -> bool {
         let begun = Instant::now();
-        if let Some(mut idle) = connection.take()
-            && let Ok(keep) = exchange(&mut idle)
-        {
-            *connection = keep.then_some(idle);
-            return Some(Ok(begun.elapsed()));
+        let idle = connection.take().filter(|idle| is_open(idle.get_ref()));
+        let opened = idle.map_or_else(|| connect(self.address).map(BufReader::new), Ok);
+        let outcome = opened.and_then(|mut opened| {
+            let keep = exchange(&mut opened)?;
+            *connection = keep.then_some(opened);
+            Ok(begun.elapsed())
+        });
+        // A proxy that listens no more has ended: what it cut is no failure of its own.
+        let is_gone = outcome.is_err()
+            && connect(self.address).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if !is_gone {
+            self.note(outcome);
         }
-        let stream = match connect(self.address) {
-            Ok(stream) => stream,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return None,
-            Err(error) => return Some(Err(error)),
-        };
-        let mut fresh = BufReader::new(stream);
-        Some(exchange(&mut fresh).map(|keep| {
-            *connection = keep.then_some(fresh);
-            begun.elapsed()
-        }))
+        !is_gone
     }
 
     fn note(&self, outcome: io::Result<Duration>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.sent += 1;
         match outcome {
             Ok(latency) if seen.latencies.len() < KEPT => seen.latencies.push(latency),
             Ok(_) => {}
-            // A connection that was refused or cut while the demo ends is no failure of a request.
-            Err(_) if self.stop.load(Relaxed) => {}
-            Err(_) => seen.failed += 1,
+            Err(error) => {
+                seen.lost += 1;
+                seen.why.get_or_insert_with(|| error.to_string());
+            }
         }
     }
+}
+
+/// Whether an idle connection can be used: nothing came on it, and not its end either.
+fn is_open(stream: &TcpStream) -> bool {
+    let peek = || {
+        stream.set_nonblocking(true)?;
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false)?;
+        peeked
+    };
+    peek().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -111,7 +144,8 @@ fn exchange(connection: &mut BufReader<TcpStream>) -> io::Result<bool> {
     let (mut line, mut length, mut keep) = (String::new(), 0, true);
     head.read_line(&mut line)?;
     if !line.starts_with("HTTP/1.1 200") {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, line));
+        let answer = if line.is_empty() { "the connection was closed" } else { line.trim_end() };
+        return Err(io::Error::new(io::ErrorKind::InvalidData, answer.to_owned()));
     }
     loop {
         line.clear();
@@ -131,6 +165,8 @@ fn exchange(connection: &mut BufReader<TcpStream>) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::super::upstream::Upstreams;
     use super::*;
 
@@ -140,17 +176,42 @@ mod tests {
         let load = Load::new(upstreams.ports[0], 5000, Arc::default());
         let mut connection = None;
         for _ in 0..3 {
-            load.note(load.request(&mut connection).unwrap());
+            assert!(load.request(&mut connection));
         }
         assert!(connection.is_some(), "the connection is kept");
         let seen = load.take();
-        assert_eq!((seen.latencies.len(), seen.failed), (3, 0));
+        assert_eq!((seen.latencies.len(), seen.sent, seen.lost), (3, 3, 0));
         assert_eq!(upstreams.served[0].load(Relaxed), 3);
 
-        let gone =
-            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let load = Load::new(gone, 5000, Arc::default());
-        load.run();
-        assert_eq!(load.take().failed, 0);
+        for thread in load.start().unwrap() {
+            thread.join().unwrap();
+        }
+        assert_eq!(load.take().sent, 0);
+    }
+
+    #[test]
+    fn a_connection_that_is_cut_is_a_request_lost_and_an_idle_one_is_replaced() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let load = Load::new(listener.local_addr().unwrap().port(), 1, Arc::default());
+        let server = std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            let (mut first, _) = listener.accept().unwrap();
+            let _ = first.read(&mut buffer).unwrap();
+            drop(first);
+            // The look whether anybody still listens.
+            drop(listener.accept().unwrap());
+            let (mut second, _) = listener.accept().unwrap();
+            let _ = second.read(&mut buffer).unwrap();
+            second.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap();
+            drop(listener.accept().unwrap());
+        });
+        let mut connection = None;
+        assert!(load.request(&mut connection) && connection.is_none());
+        assert!(load.request(&mut connection));
+        server.join().unwrap();
+        let seen = load.take();
+        assert_eq!((seen.sent, seen.lost, seen.why.as_deref()), (2, 2, Some("the connection was closed")));
     }
 }

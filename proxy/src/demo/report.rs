@@ -1,14 +1,16 @@
-//! What the demo prints: an introduction, a line per second, and a summary.
+//! What the demo prints: an introduction, a line per second, what the proxy says to each step, and a summary.
 
-use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{IsTerminal as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::load::{Load, Seen};
-use super::upstream::Served;
+use super::script::{Outcome, Script, Step};
+use super::upstream::{NAMES, Served};
+use crate::diff::{self, Admin};
 
 /// How long the proxy may take to listen.
 const START: Duration = Duration::from_secs(10);
@@ -23,83 +25,147 @@ pub(super) fn say(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Where the proxy is.
+pub(super) struct Place {
+    /// The listener's port.
+    pub(super) port: u16,
+    /// The admin API's port.
+    pub(super) admin_port: u16,
+}
+
 /// The report and what it has added up.
 pub(super) struct Report {
-    port: u16,
-    admin_port: u16,
+    place: Place,
     counters: Served,
     /// What the counters were at the last line.
-    last: [u64; 2],
+    last: [u64; 3],
     latencies: Vec<Duration>,
-    failed: u64,
+    sent: u64,
+    lost: u64,
+    why: Option<String>,
+    accepted: u32,
+    refused: u32,
+    /// Steps that the proxy did not answer as it should.
+    wrong: u32,
     lasted: Duration,
+    /// The proxy listens.
+    has_begun: bool,
+    /// The generations, as they were last seen.
+    generations: Option<String>,
 }
 
 impl Report {
-    /// A report on the proxy at `port`, whose upstreams count in `counters`.
-    pub(super) fn new(port: u16, admin_port: u16, counters: Served) -> Self {
-        let (last, latencies) = ([0; 2], Vec::new());
-        Self { port, admin_port, counters, last, latencies, failed: 0, lasted: Duration::ZERO }
+    /// A report on a proxy whose upstreams count in `counters`.
+    pub(super) fn new(place: Place, counters: Served) -> Self {
+        Self {
+            place,
+            counters,
+            last: [0; 3],
+            latencies: Vec::new(),
+            sent: 0,
+            lost: 0,
+            why: None,
+            accepted: 0,
+            refused: 0,
+            wrong: 0,
+            lasted: Duration::ZERO,
+            has_begun: false,
+            generations: None,
+        }
     }
 
-    /// Waits for the proxy, sets the load on it, prints a line per second, and after `limit` asks the process to end.
-    pub(super) fn run(mut self, load: Load, limit: Option<Duration>, stop: &AtomicBool) -> Self {
+    /// Waits for the proxy, sets the load on it, plays the script with this time for each step while it prints a line per second,
+    /// and asks the process to end.
+    pub(super) fn run(
+        mut self,
+        load: &Load,
+        mut script: Script,
+        pace: Duration,
+        forever: bool,
+        stop: &AtomicBool,
+    ) -> Self {
         if !self.await_proxy(stop) {
             return self;
         }
+        self.has_begun = true;
         self.introduce(load.rate());
         let begun = Instant::now();
-        let sender = load.clone();
         // Without the load the demo still shows what comes in by hand.
-        let thread = std::thread::Builder::new().name("demo_load".to_owned()).spawn(move || sender.run());
-        let mut lines = 0;
-        while !stop.load(Relaxed) {
+        let threads = load.start().unwrap_or_default();
+        let (mut lines, mut steps) = (0, 1);
+        loop {
             std::thread::sleep(POLL);
             self.lasted = begun.elapsed();
+            // The load ends by itself when the proxy listens no more: Ctrl-C.
+            let is_gone = !threads.is_empty() && threads.iter().all(std::thread::JoinHandle::is_finished);
+            if stop.load(Relaxed) || is_gone {
+                break;
+            }
             if self.lasted >= Duration::from_secs(lines + 1) {
                 lines += 1;
                 self.line(lines, load.take());
             }
-            if limit.is_some_and(|limit| self.lasted >= limit) {
-                break;
+            if self.lasted < pace * steps {
+                continue;
+            }
+            if script.is_over() {
+                if !forever {
+                    break;
+                }
+                script.rewind();
+            }
+            steps += 1;
+            if let Some((step, outcome)) = script.play() {
+                self.step(step, &outcome);
+                self.look();
             }
         }
         // The load ends first, so that its last request is not in the way of the drain.
         stop.store(true, Relaxed);
-        if let Ok(thread) = thread {
+        for thread in threads {
             // A load that panicked has measured nothing more; the numbers so far stand.
             let _ = thread.join();
         }
         self.add(load.take());
-        if limit.is_some() {
-            end_process();
-        }
+        self.look();
+        end_process();
         self
     }
 
-    /// Requests that reached an upstream.
-    pub(super) fn served(&self) -> u64 {
-        self.counts().iter().sum()
+    /// Whether the proxy came up, no request was lost, and each step was answered as it should.
+    pub(super) fn is_good(&self) -> bool {
+        self.has_begun && self.lost == 0 && self.wrong == 0
     }
 
-    /// Prints the sums.
+    /// Prints the sums and the generations.
     pub(super) fn summary(&self) {
-        let [v1, v2] = self.counts();
+        let counts = self.counts();
         let mut latencies = self.latencies.clone();
         let (p50, p99) = percentiles(&mut latencies);
+        let shares: Vec<String> =
+            NAMES.iter().zip(counts).map(|(name, count)| format!("{count} to {name}")).collect();
         say(&format!(
-            "\n{} requests in {:.1} s: {v1} to v1, {v2} to v2 ({}), {} failed; p50 {p50} ms, p99 {p99} ms\n",
-            v1 + v2,
+            "\n{} requests sent in {:.1} s, {} lost; {}; p50 {p50} ms, p99 {p99} ms\n\
+             {} updates accepted, {} refused\n",
+            self.sent,
             self.lasted.as_secs_f64(),
-            split([v1, v2]),
-            self.failed,
+            self.lost,
+            shares.join(", "),
+            self.accepted,
+            self.refused,
         ));
+        if let Some(why) = &self.why {
+            say(&format!("the first loss: {why}\n"));
+        }
+        if let Some(generations) = &self.generations {
+            say(&format!("\n{generations}"));
+        }
     }
 
     fn await_proxy(&self, stop: &AtomicBool) -> bool {
         let deadline = Instant::now() + START;
         while !stop.load(Relaxed) && Instant::now() < deadline {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.place.port)).is_ok() {
                 return true;
             }
             std::thread::sleep(POLL);
@@ -112,46 +178,79 @@ impl Report {
     }
 
     fn introduce(&self, rate: u32) {
-        let (port, admin) = (self.port, self.admin_port);
+        let Place { port, admin_port: admin } = self.place;
+        let [v1, a, b] = NAMES;
+        let curl = |rest: &str| format!("curl http://127.0.0.1:{rest}");
+        let tried = [
+            (curl(&format!("{port}/")), "v1 or v2, as the control plane has it"),
+            (curl(&format!("{port}/ -H 'x-version: v2'")), "a header route: always v2"),
+            (curl(&format!("{port}/proxy")), "answered by the proxy itself"),
+            (format!("sampan diff --admin 127.0.0.1:{admin}"), "what the last update changed"),
+            (curl(&format!("{admin}/clusters")), "the admin API"),
+        ];
+        let tried = tried.map(|(call, what)| format!("  {call:<50} {what}\n")).concat();
         say(&format!(
             "\
-Two upstreams, v1 and v2, and the proxy in front of them with a 90/10 split. Try:
+A control plane, upstreams v1 and v2, and the proxy, which has all of its configuration over gRPC (delta ADS). Try:
 
-  curl http://127.0.0.1:{port}/                      9 of 10 are answered by v1
-  curl -H 'x-version: v2' http://127.0.0.1:{port}/   a header route: always v2
-  curl http://127.0.0.1:{port}/proxy                 answered by the proxy itself
-  curl http://127.0.0.1:{admin}/clusters              admin page: http://127.0.0.1:{admin}/
-
+{tried}
 A load of {rate} requests/s runs meanwhile. Ctrl-C drains and ends.
 
-   second  requests     v1     v2   split   p50 ms   p99 ms  failed
+   second  requests     {v1}   {a}   {b}   split   p50 ms   p99 ms    lost
 "
         ));
     }
 
     fn line(&mut self, second: u64, seen: Seen) {
         let now = self.counts();
-        let [v1, v2] = [now[0] - self.last[0], now[1] - self.last[1]];
+        let [v1, a, b] = std::array::from_fn(|index| now[index] - self.last[index]);
         self.last = now;
         let mut latencies = seen.latencies.clone();
         let (p50, p99) = percentiles(&mut latencies);
         say(&format!(
-            "{second:>9}{:>10}{v1:>7}{v2:>7}{:>8}{p50:>9}{p99:>9}{:>8}\n",
-            v1 + v2,
-            split([v1, v2]),
-            seen.failed,
+            "{second:>9}{:>10}{v1:>7}{a:>7}{b:>7}{:>8}{p50:>9}{p99:>9}{:>8}\n",
+            v1 + a + b,
+            split([v1, a + b]),
+            seen.lost,
         ));
         self.add(seen);
+    }
+
+    fn step(&mut self, step: &Step, outcome: &Outcome) {
+        self.wrong += u32::from(!step.is_as_expected(outcome));
+        let title = &step.title;
+        say(&match outcome {
+            Outcome::Accepted(version, took) => {
+                self.accepted += 1;
+                format!(" -- {title}: version {version} accepted after {} ms\n", took.as_millis())
+            }
+            Outcome::Refused(version, why) => {
+                self.refused += 1;
+                let why = why.replace('\n', "\n      ");
+                format!(" -- {title}: version {version} refused; what was in force stays\n      {why}\n")
+            }
+            Outcome::Silent => format!(" -- {title}: the proxy does not answer\n"),
+        });
     }
 
     fn add(&mut self, seen: Seen) {
         let room = KEPT.saturating_sub(self.latencies.len());
         self.latencies.extend(seen.latencies.into_iter().take(room));
-        self.failed += seen.failed;
+        self.sent += seen.sent;
+        self.lost += seen.lost;
+        self.why = self.why.take().or(seen.why);
     }
 
-    fn counts(&self) -> [u64; 2] {
-        [self.counters[0].load(Relaxed), self.counters[1].load(Relaxed)]
+    /// Looks at the generations; while the process ends, those seen before stand.
+    fn look(&mut self) {
+        let admin = Admin::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, self.place.admin_port)));
+        if let Ok(text) = diff::list(&admin, std::io::stdout().is_terminal()) {
+            self.generations = Some(text);
+        }
+    }
+
+    fn counts(&self) -> [u64; 3] {
+        std::array::from_fn(|index| self.counters[index].load(Relaxed))
     }
 }
 
@@ -201,10 +300,13 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_never_comes_is_not_waited_for_after_the_end() {
-        let report = Report::new(1, 2, Served::default());
-        let load = Load::new(1, 1, std::sync::Arc::default());
-        let report = report.run(load, None, &AtomicBool::new(true));
-        assert_eq!(report.served(), 0);
+    fn one_lost_request_spoils_the_demo() {
+        let report = |has_begun, lost| {
+            let report = Report::new(Place { port: 1, admin_port: 2 }, Served::default());
+            let mut report = Report { has_begun, ..report };
+            report.add(Seen { sent: 5, lost, ..Seen::default() });
+            report.is_good()
+        };
+        assert!(report(true, 0) && !report(true, 1) && !report(false, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! The two upstreams of the demo: HTTP/1.1 with keep-alive on one thread, saying who they are.
+//! The upstreams of the demo: HTTP/1.1 with keep-alive on one thread, saying who they are.
 //!
 //! They answer every request alike. Bodies with a length are read past; after a chunked one the connection is closed.
 
@@ -11,38 +11,45 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-/// Their names.
-pub(super) const NAMES: [&str; 2] = ["v1", "v2"];
+/// Their names: the version, and which of its instances.
+pub(super) const NAMES: [&str; 3] = ["v1", "v2-a", "v2-b"];
 /// Connections at a time, to each.
 const CONNECTIONS: usize = 256;
 /// The largest request head that is read, in bytes.
 const HEAD: usize = 64 * 1024;
 
 /// How many requests each has served.
-pub(super) type Served = Arc<[AtomicU64; 2]>;
+pub(super) type Served = Arc<[AtomicU64; 3]>;
 
 /// The running upstreams. They end with the process.
 pub(super) struct Upstreams {
     /// Their ports.
-    pub(super) ports: [u16; 2],
+    pub(super) ports: [u16; 3],
     /// Their counters.
     pub(super) served: Served,
 }
 
 impl Upstreams {
-    /// Starts both.
+    /// Starts them.
     pub(super) fn start() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let served = Served::default();
         let listeners = runtime.block_on(async {
             let any = (Ipv4Addr::LOCALHOST, 0);
-            Ok::<_, io::Error>([TcpListener::bind(any).await?, TcpListener::bind(any).await?])
+            let bind = || TcpListener::bind(any);
+            Ok::<_, io::Error>([bind().await?, bind().await?, bind().await?])
         })?;
-        let ports = [listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()];
+        let mut ports = [0; 3];
+        for (port, listener) in ports.iter_mut().zip(&listeners) {
+            *port = listener.local_addr()?.port();
+        }
         let counters = served.clone();
         std::thread::Builder::new().name("demo_upstreams".to_owned()).spawn(move || {
-            let [v1, v2] = listeners;
-            runtime.block_on(async { tokio::join!(serve(v1, 0, &counters), serve(v2, 1, &counters)) })
+            let [v1, a, b] = listeners;
+            let all = async {
+                tokio::join!(serve(v1, 0, &counters), serve(a, 1, &counters), serve(b, 2, &counters))
+            };
+            runtime.block_on(all)
         })?;
         Ok(Self { ports, served })
     }
@@ -74,12 +81,13 @@ async fn converse(mut stream: TcpStream, which: usize, served: &Served) -> io::R
         served[which].fetch_add(1, Relaxed);
         skip(&mut stream, &mut buffer, request.body).await?;
         let name = NAMES[which];
+        let version = name.split('-').next().unwrap_or(name);
         let body = format!("hello from {name}\n");
         let end = if request.last { "connection: close\r\n" } else { "" };
         let length = body.len();
         let shown = if request.head_only { "" } else { &body };
         let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-version: {name}\r\n{end}content-length: {length}\r\n\r\n{shown}"
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-version: {version}\r\n{end}content-length: {length}\r\n\r\n{shown}"
         );
         stream.write_all(answer.as_bytes()).await?;
         if request.last {
@@ -168,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn both_answer_and_count() {
+    fn all_answer_and_count() {
         let upstreams = Upstreams::start().unwrap();
         for (port, name) in upstreams.ports.into_iter().zip(NAMES) {
             let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();

@@ -1,111 +1,33 @@
-//! A request on its way to an upstream: the choice of cluster, host and connection, and the exchange itself.
+//! One attempt at a request: a connection to the chosen host, and the exchange itself.
 //!
 //! One task drives both directions. The request side pumps the body up and then watches the client; the response side
-//! reads the head, starts the response and pumps the body down. The response side's end is the stream's end. What ends it
-//! earlier: the client leaves, a deadline passes, a filter replies.
+//! reads the head, starts the response and pumps the body down ([`super::sides`]). The response side's end is the attempt's end.
+//! What ends it earlier: the client leaves, a deadline passes, a filter replies.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sampan_filters_api::{Headers, LocalReply, Protocol, ResponseHead};
+use sampan_filters_api::info::UpstreamInfo;
+use sampan_filters_api::{Headers, Protocol, ResponseHead};
 
 use super::body::{BodyReader, BodyWriter, H1Writer};
-use super::chain::Shared;
-use super::connection::HttpContext;
-use super::exchange::{Exchange, Responder};
+use super::h1::Framing;
 use super::h1::encode::{self, Connection, NameCase};
 use super::h1::response::RequestKind;
-use super::h1::{Framing, HeadLimits};
-use super::progress::Progress;
-use super::route::{Forward, RouteConfig};
-use super::stream::{self, Ended, Hit};
+use super::progress::Try;
+use super::relay::{End, Relay};
 use super::target::Target;
-use super::upstream::{self, H1Receiver, H2Receiver, Receiver};
-use super::{h2, header_ops, timeouts, upgrade};
+use super::upstream::{self, H1Receiver, H1Settings, H2Receiver, Receiver};
+use super::{h2, header_ops, mirror, trace, upgrade};
 use crate::failure::{Failure, Kind};
 use crate::net::alarm::Alarm;
-use crate::telemetry::stats::kinds::{HttpCounter, HttpRouterCounter};
+use crate::telemetry::trace::Span;
 use crate::upstream::connect::{self, Guard, address_of};
 use crate::upstream::pool;
-
-/// What the route says about a request.
-pub struct Plan<'p> {
-    /// The route configuration.
-    pub routes: &'p RouteConfig,
-    /// The matched route.
-    pub hit: Hit<'p>,
-    /// Its action.
-    pub forward: &'p Forward,
-    /// The stream's random value.
-    pub random: u64,
-}
-
-/// Forwards a request and its response.
-pub async fn forward(
-    context: &HttpContext,
-    shared: &RefCell<Shared<'_>>,
-    incoming: &mut ResponseHead,
-    alarm: &mut Alarm,
-    exchange: Exchange<'_>,
-    plan: &Plan<'_>,
-) -> Ended {
-    let target = match Target::find(context, shared, plan) {
-        Ok(target) => target,
-        Err(failure) => return stream::fail(context, shared, exchange.into_responder(), &failure).await,
-    };
-    // In a statement of its own: as what is matched on, the borrow would last until the reply is sent.
-    let decided = upgrade::decide(&context.config, plan.forward, shared.borrow().request);
-    let switch = match decided {
-        Ok(switch) => switch,
-        Err(reply) => {
-            shared.borrow_mut().info.upstream.attempts = 0;
-            return stream::answer(context, shared, exchange.into_responder(), *reply).await;
-        }
-    };
-    let Exchange { version, mut body, framing, responder, expects_continue, .. } = exchange;
-    let deadlines = timeouts::deadlines(context, plan, &target.cluster, &mut shared.borrow_mut());
-    let progress = Progress::new(deadlines, framing.is_empty() && switch.is_none());
-    let mut way = Way {
-        context,
-        shared,
-        plan,
-        target: &target,
-        progress: &progress,
-        responder: RefCell::new(Some(responder)),
-        switch,
-        version,
-        framing,
-        expects_continue,
-    };
-    let outcome = way.attempt(incoming, alarm, &mut body).await;
-    let mut responder = way.responder.take();
-    if let Some(responder) = &mut responder
-        && (!body.is_done() || way.switch.is_some())
-    {
-        responder.close_after();
-    }
-    match outcome {
-        Ok(keep) => Ended { keep: keep && body.is_done() },
-        Err(end) => way.end(end, responder).await,
-    }
-}
-
-/// What ends a stream before its response does.
-pub(super) enum End {
-    /// It failed.
-    Failure(Failure),
-    /// A filter replied.
-    Reply(Box<LocalReply>),
-}
-
-impl From<Failure> for End {
-    fn from(failure: Failure) -> Self {
-        End::Failure(failure)
-    }
-}
+use crate::upstream::transport::Offer;
 
 /// A response that came to its end.
 pub(super) struct Complete {
@@ -115,39 +37,100 @@ pub(super) struct Complete {
     pub upstream_reusable: bool,
 }
 
-/// Everything that an attempt needs.
-pub(super) struct Way<'w, 'c, 's> {
-    /// The connection.
-    pub context: &'w HttpContext,
-    /// The stream.
-    pub shared: &'w RefCell<Shared<'s>>,
-    /// The route.
-    pub plan: &'w Plan<'w>,
+/// One attempt at a request.
+pub(super) struct Attempt<'a, 'w, 'c, 's> {
+    /// The request.
+    pub relay: &'a Relay<'w, 'c, 's>,
     /// The cluster and host.
-    pub target: &'w Target<'w>,
-    /// How far it has come.
-    pub progress: &'w Progress,
-    /// The way back; gone once the response has begun.
-    pub responder: RefCell<Option<Responder<'c>>>,
-    /// The protocol to switch to, if the request asks and the configuration allows.
-    pub switch: Option<upgrade::Switch>,
-    version: Protocol,
-    framing: Framing,
-    /// The client waits for 100.
-    pub expects_continue: bool,
+    pub target: &'a Target<'w>,
+    /// Its time limits.
+    pub tried: Try,
+    /// Its connection has served others, and has said nothing to this request yet: it may have been closing when it was sent.
+    pub unheard: Cell<bool>,
+    /// It took too long, and another one was begun beside it.
+    pub late: Cell<bool>,
+    /// Its response is not passed on and had no body, so that its connection may serve another request.
+    pub spent: Cell<bool>,
+    /// What is known of its upstream, where attempts overlap: the response that is passed on decides what is logged.
+    facts: Cell<Option<Box<UpstreamInfo>>>,
+    /// Its own span, where tries have one.
+    span: Cell<Option<Box<Span>>>,
 }
 
-impl Way<'_, '_, '_> {
-    async fn attempt(
-        &mut self,
+impl Drop for Attempt<'_, '_, '_, '_> {
+    fn drop(&mut self) {
+        if let Some(span) = self.span.take()
+            && let Ok(shared) = self.relay.shared.try_borrow()
+        {
+            // Others did better, or the client left.
+            let nothing = ResponseHead::default();
+            trace::end_try(self.relay.context, self.target, &shared, span, &nothing, Some(&End::Outdone));
+        }
+    }
+}
+
+impl<'a, 'w, 'c, 's> Attempt<'a, 'w, 'c, 's> {
+    /// An attempt that has not begun.
+    pub(super) fn new(relay: &'a Relay<'w, 'c, 's>, target: &'a Target<'w>) -> Self {
+        Self {
+            relay,
+            target,
+            tried: Try::default(),
+            unheard: Cell::new(false),
+            late: Cell::new(false),
+            spent: Cell::new(false),
+            facts: Cell::new(None),
+            span: Cell::new(None),
+        }
+    }
+}
+
+impl Attempt<'_, '_, '_, '_> {
+    /// Whether another attempt follows what ended this one, and after how long.
+    pub(super) fn again(&self, end: &End) -> Option<Duration> {
+        let relay = self.relay;
+        if relay.responder.borrow().is_none() {
+            // The response has begun.
+            return None;
+        }
+        let wait = match end {
+            End::Again(wait) => Some(*wait),
+            End::Failure(failure) => {
+                let extras = relay.extras.as_deref()?;
+                let retries = extras.retries.as_ref().filter(|_| extras.is_whole() && !self.late.get())?;
+                let wait = retries.after_failure(relay.context, relay.shared, self.target, failure);
+                if wait.is_some() {
+                    self.target.failed(failure, 0);
+                }
+                wait
+            }
+            End::Reply(_) | End::Outdone | End::Redirected => None,
+        }?;
+        let late = matches!(end, End::Failure(failure) if failure.is_try_timeout());
+        relay.note_retry(late);
+        Some(wait)
+    }
+
+    /// It is over, and so is its span. `answer` is the head that came, if one did.
+    pub(super) fn ended(&self, outcome: &Result<bool, End>, answer: &ResponseHead) {
+        if let Some(span) = self.span.take() {
+            let shared = self.relay.shared.borrow();
+            trace::end_try(self.relay.context, self.target, &shared, span, answer, outcome.as_ref().err());
+        }
+    }
+
+    /// Makes the attempt; whether the downstream connection may serve another request.
+    pub(super) async fn run(
+        &self,
         incoming: &mut ResponseHead,
         alarm: &mut Alarm,
         body: &mut BodyReader<'_>,
     ) -> Result<bool, End> {
+        let relay = self.relay;
         let host = self.target.host();
         {
-            let mut shared = self.shared.borrow_mut();
-            if self.context.config.needs_facts {
+            let mut shared = relay.shared.borrow_mut();
+            if relay.context.config.needs_facts {
                 let address = address_of(host);
                 shared.info.upstream.attempted.push(address.clone());
                 shared.info.upstream.address = Some(address);
@@ -155,12 +138,32 @@ impl Way<'_, '_, '_> {
                     shared.info.upstream.hostname = Some(host.hostname.as_ref().into());
                 }
             }
-            header_ops::finish_request(self.context, self.plan, self.target.weighted, host, &mut shared);
+            header_ops::finish_request(relay.context, relay.plan, self.target.weighted, host, &mut shared);
+            self.span.set(trace::begin_try(relay.context, self.target, &mut shared));
         }
-        let protocol = self.target.protocol(self.version);
+        if relay.extras.is_some() {
+            mirror::start(relay);
+        }
+        self.send(incoming, alarm, body).await
+    }
+
+    /// Sends the request as it is by now, and receives its response.
+    pub(super) async fn send(
+        &self,
+        incoming: &mut ResponseHead,
+        alarm: &mut Alarm,
+        body: &mut BodyReader<'_>,
+    ) -> Result<bool, End> {
+        let target = self.target;
+        let protocol = if let Some(protocol) = target.protocol(self.relay.version) {
+            protocol
+        } else {
+            let settling = Box::pin(pool::settle(&target.cluster, &target.pool, target.priority));
+            self.relay.while_client_waits(alarm, body, settling).await?
+        };
         match protocol {
-            _ if self.switch == Some(upgrade::Switch::Terminate) => {
-                self.over_tcp(incoming, alarm, body).await
+            _ if self.relay.switch == Some(upgrade::Switch::Terminate) => {
+                Box::pin(self.over_tcp(incoming, alarm, body)).await
             }
             Protocol::Http2 => Box::pin(self.over_h2(incoming, alarm, body)).await,
             _ => self.over_h1(incoming, alarm, body).await,
@@ -173,63 +176,62 @@ impl Way<'_, '_, '_> {
         alarm: &mut Alarm,
         body: &mut BodyReader<'_>,
     ) -> Result<bool, End> {
-        let target = self.target;
+        let (relay, target) = (self.relay, self.target);
         let taking = pool::h1::take(&target.cluster, &target.pool, target.priority);
-        let mut connection = self.while_client_waits(alarm, body, taking).await?;
+        let mut connection = relay.while_client_waits(alarm, body, taking).await?;
+        self.unheard.set(connection.requests() > 1);
         self.pool_ready(&connection.connection.guard, Protocol::Http11);
-        let (limits, case, trailers, buffer) = {
-            let config = target.cluster.config();
-            let http1 = &config.http.http1;
-            let case = match (http1.preserve_case, http1.proper_case) {
-                (true, _) => NameCase::Preserve,
-                (_, true) => NameCase::Proper,
-                _ => NameCase::Lower,
-            };
-            let common = &config.http.common;
-            let limits = HeadLimits {
-                bytes: common.max_response_headers_kb as usize * 1024,
-                fields: common.max_headers_count as usize,
-            };
-            (limits, case, http1.enable_trailers, config.per_connection_buffer_limit as usize)
-        };
-        let grpc;
+        let settings = H1Settings::of(&target.cluster.config());
+        let trailers;
         let kind;
         let framing = {
-            let shared = self.shared.borrow();
+            let shared = relay.shared.borrow();
             let request = &*shared.request;
-            grpc = request.is_grpc();
+            trailers = settings.trailers || request.is_grpc();
             kind = RequestKind {
                 head: request.is_head(),
-                connect: self.switch.as_ref().is_some_and(upgrade::Switch::is_connect),
-                upgrade: self.switch.as_ref().is_some_and(|s| !s.is_connect()),
+                connect: relay.switch.as_ref().is_some_and(upgrade::Switch::is_connect),
+                upgrade: relay.switch.as_ref().is_some_and(|s| !s.is_connect()),
             };
-            let framing = if self.switch.is_some() { Framing::None } else { self.framing };
-            let upgrading = if kind.upgrade { Connection::Upgrade } else { Connection::Keep };
-            encode::request(request, framing, upgrading, case, &mut connection.write);
+            let framing = if relay.switch.is_some() { Framing::None } else { relay.framing };
+            let upgrading = if kind.upgrade { Connection::upgrade(relay.version) } else { Connection::Keep };
+            encode::request(request, framing, upgrading, settings.case, &mut connection.write);
             framing
         };
-        let reusable;
-        let keep = {
+        let complete = {
             let io = &connection.connection.io;
             let mut writer =
-                BodyWriter::H1(H1Writer::new(io, &mut connection.write, framing, case, trailers || grpc));
+                BodyWriter::H1(H1Writer::new(io, &mut connection.write, framing, settings.case, trailers));
             let receiver = Receiver::H1(H1Receiver {
                 io,
                 read: &mut connection.read,
-                limits,
+                limits: settings.limits,
                 kind,
-                buffer,
-                trailers: trailers || grpc,
+                buffer: settings.buffer,
+                trailers,
             });
-            let complete =
-                self.exchange(incoming, alarm, body, &mut writer, receiver, Protocol::Http11).await?;
-            reusable = complete.upstream_reusable && writer.is_done();
-            complete.keep
+            let counted = Some(&connection.connection);
+            let exchange =
+                self.exchange(incoming, alarm, body, &mut writer, receiver, Protocol::Http11, counted);
+            exchange.await.map(|complete| Complete {
+                upstream_reusable: complete.upstream_reusable && writer.is_done(),
+                ..complete
+            })
         };
-        if reusable {
+        if complete.is_err() {
+            if !connection.read.is_empty() {
+                // A part of a response came.
+                self.unheard.set(false);
+            } else if self.spent.get() {
+                pool::h1::give_back(&target.cluster, connection);
+                return complete.map(|complete| complete.keep);
+            }
+        }
+        let complete = complete?;
+        if complete.upstream_reusable {
             pool::h1::give_back(&target.cluster, connection);
         }
-        Ok(keep)
+        Ok(complete.keep)
     }
 
     /// CONNECT that ends here: its payload is the upstream connection's.
@@ -239,15 +241,15 @@ impl Way<'_, '_, '_> {
         alarm: &mut Alarm,
         body: &mut BodyReader<'_>,
     ) -> Result<bool, End> {
-        let target = self.target;
+        let (relay, target) = (self.relay, self.target);
         let connecting = async {
             let permit = connect::permit(&target.cluster, target.priority, false).ok_or(Kind::Overflow)?;
-            connect::connect(&target.cluster, target.host(), permit).await
+            connect::connect(&target.cluster, &target.pool, permit, Offer::Nothing).await
         };
-        let connection = self.while_client_waits(alarm, body, connecting).await?;
+        let connection = relay.while_client_waits(alarm, body, connecting).await?;
         self.pool_ready(&connection.guard, Protocol::Http11);
-        self.shared.borrow_mut().info.upstream.protocol = None;
-        let (mut read, mut out) = (self.context.worker.buffers.take(), Vec::new());
+        relay.shared.borrow_mut().info.upstream.protocol = None;
+        let (mut read, mut out) = (relay.context.worker.buffers.take(), Vec::new());
         let mut writer = BodyWriter::H1(H1Writer::new(
             &connection.io,
             &mut out,
@@ -256,7 +258,9 @@ impl Way<'_, '_, '_> {
             false,
         ));
         let receiver = Receiver::Raw(&connection.io, &mut read);
-        let complete = self.exchange(incoming, alarm, body, &mut writer, receiver, Protocol::Http11).await?;
+        let counted = Some(&connection);
+        let complete =
+            self.exchange(incoming, alarm, body, &mut writer, receiver, Protocol::Http11, counted).await?;
         Ok(complete.keep)
     }
 
@@ -266,84 +270,55 @@ impl Way<'_, '_, '_> {
         alarm: &mut Alarm,
         body: &mut BodyReader<'_>,
     ) -> Result<bool, End> {
-        let target = self.target;
-        let opening = async {
-            let lease = pool::h2::take(&target.cluster, &target.pool, target.priority).await?;
-            match lease.sender().ready().await {
-                Ok(sender) => Ok((lease, sender)),
-                Err(error) => {
-                    lease.drain();
-                    Err(upstream::failure(error.into(), Protocol::Http2, false))
-                }
-            }
-        };
-        let (lease, mut sender) = self.while_client_waits(alarm, body, opening).await?;
+        let (relay, target) = (self.relay, self.target);
+        let opening = upstream::open_stream(&target.cluster, &target.pool, target.priority);
+        let (lease, mut sender) = relay.while_client_waits(alarm, body, opening).await?;
+        self.unheard.set(lease.connection.has_served());
         self.pool_ready(&lease.connection.guard, Protocol::Http2);
-        let end = self.framing.is_empty() && self.switch.is_none();
-        let request = h2::request_into(self.shared.borrow().request)
+        let end = relay.framing.is_empty() && relay.switch.is_none();
+        let request = h2::request_into(relay.shared.borrow().request)
             .map_err(|error| Failure::from(Kind::Codec(error)))?;
         let (response, stream) = sender.send_request(request, end).map_err(|error| {
             if error.is_go_away() {
                 lease.drain();
             }
-            upstream::failure(error.into(), Protocol::Http2, false)
+            upstream::failure(upstream::stream_error(error), Protocol::Http2, false)
         })?;
         let mut writer = if end { BodyWriter::Empty } else { BodyWriter::H2(h2::Writer::new(stream)) };
         let receiver = Receiver::H2(H2Receiver::new(response));
-        let complete = self.exchange(incoming, alarm, body, &mut writer, receiver, Protocol::Http2).await?;
+        let complete =
+            self.exchange(incoming, alarm, body, &mut writer, receiver, Protocol::Http2, None).await?;
         Ok(complete.keep)
-    }
-
-    /// Waits for something upstream while the client may leave and deadlines may pass.
-    async fn while_client_waits<T>(
-        &self,
-        alarm: &mut Alarm,
-        body: &mut BodyReader<'_>,
-        waiting: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, End> {
-        let mut waiting = pin!(waiting);
-        poll_fn(|cx| {
-            if let Poll::Ready(result) = waiting.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(End::from));
-            }
-            self.poll_ended(cx, alarm, body).map(|failure| Err(failure.into()))
-        })
-        .await
-    }
-
-    /// Ready when a deadline passes, or when a client leaves that has sent its whole request.
-    fn poll_ended(
-        &self,
-        cx: &mut std::task::Context<'_>,
-        alarm: &mut Alarm,
-        body: &mut BodyReader<'_>,
-    ) -> Poll<Failure> {
-        if self.progress.request_done.get().is_some() && body.poll_closed(cx).is_ready() {
-            return Poll::Ready(Kind::DownstreamClosed.into());
-        }
-        if let Some(responder) = self.responder.borrow_mut().as_mut()
-            && responder.poll_reset(cx).is_ready()
-        {
-            return Poll::Ready(Kind::DownstreamReset.into());
-        }
-        if alarm.poll(cx, self.progress.next()).is_ready() {
-            let failure =
-                Failure { kind: self.progress.expired(), after_head: self.progress.head_sent.get() };
-            return Poll::Ready(failure);
-        }
-        Poll::Pending
     }
 
     fn pool_ready(&self, guard: &Guard, protocol: Protocol) {
         self.target.attach();
-        let mut shared = self.shared.borrow_mut();
+        let mut shared = self.relay.shared.borrow_mut();
         let upstream = &mut shared.info.upstream;
         upstream.protocol = Some(protocol);
-        if self.context.config.needs_facts {
-            upstream.pool_ready = Some(Instant::now());
+        if self.relay.context.config.needs_facts {
+            let now = Instant::now();
+            upstream.pool_ready = Some(now);
+            // The head follows at once.
+            upstream.request_sent.0 = Some(now);
             upstream.local.clone_from(&guard.local);
             upstream.connection_id = Some(guard.id);
+            upstream.tls.clone_from(&guard.tls);
+            upstream.state.clone_from(&guard.state);
         }
+        if self.relay.progress.hedges() {
+            upstream.address = Some(address_of(self.target.host()));
+            self.facts.set(Some(Box::new(upstream.clone())));
+        }
+    }
+
+    /// Its response goes to the client.
+    pub(super) fn wins(&self) {
+        let Some(facts) = self.facts.take() else { return };
+        let mut shared = self.relay.shared.borrow_mut();
+        let upstream = &mut shared.info.upstream;
+        let (attempts, attempted) = (upstream.attempts, std::mem::take(&mut upstream.attempted));
+        *upstream = UpstreamInfo { attempts, attempted, ..*facts };
     }
 
     /// Both directions, side by side, until the response is complete or something ends it.
@@ -355,11 +330,21 @@ impl Way<'_, '_, '_> {
         writer: &mut BodyWriter<'_>,
         receiver: Receiver<'_>,
         protocol: Protocol,
+        counted: Option<&connect::Connection>,
     ) -> Result<Complete, End> {
-        if self.expects_continue && !self.context.config.proxy_100_continue {
-            self.interim(&ResponseHead { status: 100, headers: Headers::new() }).await?;
+        let relay = self.relay;
+        let progress = &relay.progress;
+        if progress.is_over() {
+            return Err(relay.expired(&self.tried).into());
         }
-        self.progress.touch();
+        if relay.expects_continue
+            && !relay.context.config.proxy_100_continue
+            && !progress.continued.replace(true)
+        {
+            let go_on = ResponseHead { status: 100, headers: Headers::new() };
+            Box::pin(self.interim(&go_on)).await?;
+        }
+        progress.begin_try(&self.tried);
         let mut request = pin!(self.request_side(body, writer));
         let mut response = pin!(self.response_side(incoming, receiver, protocol));
         let mut request_open = true;
@@ -374,57 +359,36 @@ impl Way<'_, '_, '_> {
             if let Poll::Ready(result) = response.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
-            if request_open && self.progress.switched.get() {
+            if request_open && progress.switched.get() {
                 // The gate has just opened for the request side.
                 if let Poll::Ready(Err(end)) = request.as_mut().poll(cx) {
                     return Poll::Ready(Err(end));
                 }
             }
-            if let Some(responder) = self.responder.borrow_mut().as_mut()
-                && responder.poll_reset(cx).is_ready()
+            if let Some(responder) = relay.responder.borrow_mut().as_mut()
+                && let Poll::Ready(kind) = responder.poll_reset(cx)
             {
-                return Poll::Ready(Err(Failure::from(Kind::DownstreamReset).into()));
+                return Poll::Ready(Err(Failure::from(kind).into()));
             }
-            if alarm.poll(cx, self.progress.next()).is_ready() {
-                let failure =
-                    Failure { kind: self.progress.expired(), after_head: self.progress.head_sent.get() };
-                return Poll::Ready(Err(failure.into()));
+            while alarm.poll(cx, progress.next(&self.tried)).is_ready() {
+                let expired = relay.expired(&self.tried);
+                if !self.outlives(&expired) {
+                    return Poll::Ready(Err(expired.into()));
+                }
             }
+            self.count_bytes(counted);
             Poll::Pending
         })
         .await
     }
 
-    /// The end of a stream whose response did not come to its own.
-    async fn end(&self, end: End, responder: Option<Responder<'_>>) -> Ended {
-        match (end, responder) {
-            (End::Reply(reply), Some(responder)) => {
-                stream::answer(self.context, self.shared, responder, *reply).await
-            }
-            (End::Reply(_), None) => Ended { keep: false },
-            (End::Failure(failure), responder) => {
-                let verdict = failure.verdict();
-                self.target.failed(&failure, verdict.status);
-                if matches!(failure.kind, Kind::DownstreamClosed | Kind::DownstreamReset) {
-                    self.context.stats.http.inc(HttpCounter::DownstreamRqRxReset);
-                }
-                if matches!(failure.kind, Kind::Codec(_)) {
-                    // The request never got as far as a protocol.
-                    self.shared.borrow_mut().info.upstream.protocol = None;
-                }
-                if let Kind::ConnectFailed(why) = &failure.kind {
-                    self.shared.borrow_mut().info.upstream.transport_failure = Some(why.clone());
-                }
-                if let Some(responder) = responder
-                    && !failure.after_head
-                {
-                    return stream::fail(self.context, self.shared, responder, &failure).await;
-                }
-                let router = &self.context.stats.router;
-                router.inc(HttpRouterCounter::RqResetAfterDownstreamResponseStarted);
-                stream::record(&mut self.shared.borrow_mut(), &verdict);
-                Ended { keep: false }
-            }
+    /// Keeps the counters of bytes in step with a stream that may last long.
+    fn count_bytes(&self, upstream: Option<&connect::Connection>) {
+        if let Some(wire) = &self.relay.wire {
+            self.relay.context.count_wire(wire.io);
+        }
+        if let Some(upstream) = upstream {
+            upstream.count_bytes();
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Bodies are pulled: a pump asks the reader for the next frame only when the writer has taken the last one, so a slow
 //! side slows the other down and nothing piles up in between.
 
+use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -16,7 +17,7 @@ use super::h2;
 use crate::net::io::Io;
 
 /// A piece of a message behind its head.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Frame {
     /// A piece of the body; `true` if the message ends with it.
     Data(Bytes, bool),
@@ -24,6 +25,13 @@ pub enum Frame {
     Trailers(Headers),
     /// The message ends without more.
     End,
+}
+
+impl Frame {
+    /// Whether the message ends with it.
+    pub fn is_last(&self) -> bool {
+        !matches!(self, Frame::Data(_, false))
+    }
 }
 
 /// Why a body could not be read or written.
@@ -68,6 +76,29 @@ pub enum BodyReader<'c> {
     H1(H1Reader<'c>),
     /// An HTTP/2 stream.
     H2(h2::Reader),
+    /// A body that was read while a filter held its request.
+    Held(Box<Held<'c>>),
+}
+
+/// The first of a message, or all of it.
+pub struct Held<'c> {
+    /// What was read.
+    pub frames: VecDeque<Frame>,
+    /// Where it came from.
+    pub rest: BodyReader<'c>,
+}
+
+impl<'c> BodyReader<'c> {
+    /// A body that was read before, from `rest`.
+    pub fn kept(frames: VecDeque<Frame>, rest: Self) -> Self {
+        BodyReader::Held(Box::new(Held { frames, rest }))
+    }
+
+    /// A message that has come whole: bytes, perhaps, and the frame that ends it. It was read from `rest`.
+    pub fn held((first, last): (Bytes, Frame), rest: BodyReader<'c>) -> Self {
+        let first = (!first.is_empty()).then_some(Frame::Data(first, false));
+        BodyReader::Held(Box::new(Held { frames: first.into_iter().chain([last]).collect(), rest }))
+    }
 }
 
 impl BodyReader<'_> {
@@ -77,7 +108,23 @@ impl BodyReader<'_> {
             BodyReader::Empty => Poll::Ready(Ok(Frame::End)),
             BodyReader::H1(reader) => reader.poll_next(cx),
             BodyReader::H2(reader) => reader.poll_next(cx),
+            BodyReader::Held(held) => match held.frames.pop_front() {
+                Some(frame) => Poll::Ready(Ok(frame)),
+                // The end was read with the frames, or it is still to come.
+                None if held.rest.is_done() => Poll::Ready(Ok(Frame::End)),
+                None => held.rest.poll_next(cx),
+            },
         }
+    }
+
+    /// Bytes that a filter has held, and that come next.
+    pub fn held_bytes(&self) -> usize {
+        let BodyReader::Held(held) = self else { return 0 };
+        let each = held.frames.iter().map(|frame| match frame {
+            Frame::Data(data, _) => data.len(),
+            Frame::Trailers(_) | Frame::End => 0,
+        });
+        each.sum()
     }
 
     /// Whether the message was read to its end.
@@ -86,6 +133,7 @@ impl BodyReader<'_> {
             BodyReader::Empty => true,
             BodyReader::H1(reader) => reader.is_done(),
             BodyReader::H2(reader) => reader.is_done(),
+            BodyReader::Held(held) => held.frames.is_empty() && held.rest.is_done(),
         }
     }
 
@@ -93,6 +141,7 @@ impl BodyReader<'_> {
     pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             BodyReader::H1(reader) => reader.poll_closed(cx),
+            BodyReader::Held(held) => held.rest.poll_closed(cx),
             BodyReader::Empty | BodyReader::H2(_) => Poll::Pending,
         }
     }
@@ -224,6 +273,15 @@ impl BodyWriter<'_> {
             BodyWriter::Empty => Poll::Ready(Ok(())),
             BodyWriter::H1(writer) => writer.poll_flush(cx).map_err(Into::into),
             BodyWriter::H2(writer) => writer.poll_ready(cx),
+        }
+    }
+
+    /// Bytes that the peer has not taken.
+    pub fn left(&self) -> usize {
+        match self {
+            BodyWriter::Empty => 0,
+            BodyWriter::H1(writer) => writer.out.len() - writer.written + writer.data.len(),
+            BodyWriter::H2(writer) => writer.left(),
         }
     }
 
@@ -412,6 +470,6 @@ impl<'c> H1Writer<'c> {
         }
         self.out.clear();
         self.written = 0;
-        Poll::Ready(Ok(()))
+        self.io.poll_flush(cx)
     }
 }

@@ -5,16 +5,27 @@
 //! direction of the stream goes on. A stream whose configuration has no filter never comes here.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use sampan_filters_api::http::{Flow, HttpFilter, Phases, Stream};
-use sampan_filters_api::{Headers, LocalReply, RequestHead, ResponseHead, StreamInfo};
+use sampan_filters_api::http::{
+    Flow, HeldBody, HeldResponse, Hold, HttpFilter, HttpFilterFactory, Phases, RouteConfig as FilterConfig,
+    Start, Stream,
+};
+use sampan_filters_api::{Flag, Headers, LocalReply, RequestHead, ResponseHead, StreamInfo};
 use smallvec::SmallVec;
 
-use super::config::ConfiguredFilter;
-use super::route::FilterOverride;
-use super::stream::Hit;
+use super::call::WorkerCalls;
+use super::config::{ConfiguredFilter, FilterSource};
+use super::internal_redirect::Followed;
+use super::route::{Action, FilterOverride, FilterOverrides};
+use super::stream::{self, Hit};
+use super::trace::Trace;
+use crate::snapshot::Extension;
+use crate::worker::Worker;
 
 /// What filters see and change; shared by the two directions of a stream.
 pub struct Shared<'s> {
@@ -30,8 +41,34 @@ pub struct Shared<'s> {
     pub trailers: Option<Headers>,
     /// A filter asked for the route to be chosen again.
     pub clear_route: bool,
+    /// The trace that it is part of.
+    pub trace: Option<Box<Trace>>,
+    /// Redirects that were followed on the way to this request.
+    pub redirects: Option<Box<Followed>>,
+    /// Whether the client speaks gRPC, as its request said before filters saw it; none where there are no filters.
+    pub grpc: Option<bool>,
     filters: SmallVec<[Instance; 4]>,
     phases: Phases,
+}
+
+/// Stands for a filter whose configuration is to be discovered and has not come: as in Envoy, no request passes.
+struct Missing;
+
+impl HttpFilterFactory for Missing {
+    fn phases(&self) -> Phases {
+        Phases::REQUEST_HEAD
+    }
+
+    fn create(&self, _: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
+        Some(Box::new(Missing))
+    }
+}
+
+impl HttpFilter for Missing {
+    fn on_request_head(&mut self, stream: &mut Stream<'_>, _: bool) -> Flow {
+        stream.info.flags.set(Flag::NoFilterConfigFound);
+        Flow::Reply(Box::new(LocalReply::new(500, "filter_config_not_found")))
+    }
 }
 
 struct Instance {
@@ -53,31 +90,98 @@ impl<'s> Shared<'s> {
             info,
             trailers: None,
             clear_route: false,
+            trace: None,
+            redirects: None,
+            grpc: None,
             filters: SmallVec::new(),
             phases: Phases::NONE,
         }
     }
 
-    /// Makes the filters' instances, with what the matched route says about them.
-    pub fn create_filters(&mut self, configured: &[ConfiguredFilter], hit: Option<&Hit<'_>>) {
+    /// The same stream, for the request that a redirect has made of the first one: with filters and facts of its own.
+    pub fn begin_anew(&mut self) {
+        self.filters.clear();
+        self.phases = Phases::NONE;
+        self.has_response = false;
+        self.trailers = None;
+        self.clear_route = false;
+        self.response.clear();
+        let fresh = StreamInfo::new(self.info.connection.clone(), Instant::now(), SystemTime::now());
+        let before = std::mem::replace(self.info, fresh);
+        self.info.remote = before.remote;
+        self.info.protocol = before.protocol;
+        self.info.filter_state = before.filter_state;
+        self.info.stream_id = before.stream_id;
+        self.info.bytes.received = before.bytes.received;
+    }
+
+    /// Makes the filters' instances, with what the matched route says about them. `random` is what chooses among weighted
+    /// clusters.
+    pub fn create_filters(
+        &mut self,
+        worker: &Rc<Worker>,
+        configured: &[ConfiguredFilter],
+        hit: Option<&Hit<'_>>,
+        random: u64,
+    ) {
+        self.grpc = Some(self.request.is_grpc());
+        let snapshot = worker.snapshot_ref();
+        let runtime: &crate::runtime::Runtime = &snapshot.runtime;
+        let levels = hit.map(|hit| levels(hit, random)).unwrap_or_default();
+        let forwards = hit.is_some_and(|hit| matches!(hit.route.payload.action, Action::Forward(_)));
+        let named = hit.and_then(|hit| stream::named_cluster(hit, random));
+        let cluster = named.map(|cluster| &cluster.name);
+        let upstream = || Some(worker.known_cluster(named?.slot)?.facts());
+        let rate_limits = hit.map_or([None, None], |hit| {
+            [hit.route.payload.rate_limits.as_ref(), hit.host.payload().rate_limits.as_ref()]
+        });
         for filter in configured {
-            let entry = hit.and_then(|hit| {
-                let route = hit.route.payload.filters.of(&filter.name);
-                route.or_else(|| hit.host.payload().filters.of(&filter.name))
-            });
-            let (on, route) = match entry {
-                None => (!filter.disabled, None),
-                Some(FilterOverride::Disabled) => (false, None),
-                Some(FilterOverride::Enabled(route)) => (true, route.as_ref()),
+            let mut entries = levels.iter().filter_map(|level| level.of(&filter.name)).peekable();
+            let on = match entries.peek() {
+                None => !filter.disabled,
+                Some(FilterOverride::Disabled) => false,
+                Some(FilterOverride::Enabled(_)) => true,
             };
             if !on {
                 continue;
             }
-            if let Some(instance) = filter.factory.create(self.request, self.info, route) {
-                self.phases = self.phases.and(filter.factory.phases());
-                self.filters.push(Instance { phases: filter.factory.phases(), filter: instance });
+            let routes: SmallVec<[&FilterConfig; 3]> = entries
+                .filter_map(|entry| match entry {
+                    FilterOverride::Enabled(config) => config.as_ref(),
+                    FilterOverride::Disabled => None,
+                })
+                .collect();
+            let factory: &dyn HttpFilterFactory = match &filter.factory {
+                FilterSource::Fixed(factory) => &**factory,
+                FilterSource::Discovered { reference, default, .. } => {
+                    match (snapshot.extensions.entry(reference.slot).map(|found| &**found), default) {
+                        (Some(Extension::Http(factory)), _) | (_, Some(factory)) => &**factory,
+                        _ => &Missing,
+                    }
+                }
+            };
+            let start = Start {
+                request: self.request,
+                info: self.info,
+                routes: &routes,
+                forwards,
+                cluster,
+                rate_limits,
+                runtime,
+                upstream: &upstream,
+                calls: &WorkerCalls(worker),
+            };
+            if let Some(filter) = factory.create(&start) {
+                let phases = filter.phases().unwrap_or_else(|| factory.phases());
+                self.phases = self.phases.and(phases);
+                self.filters.push(Instance { phases, filter });
             }
         }
+    }
+
+    /// How many filters there are.
+    pub fn filters(&self) -> usize {
+        self.filters.len()
     }
 
     /// Whether a filter takes part in any of these phases.
@@ -130,6 +234,15 @@ impl<'s> Shared<'s> {
     }
 }
 
+/// `typed_per_filter_config` of every level that holds for a request, the most specific one first.
+fn levels<'h>(hit: &Hit<'h>, random: u64) -> SmallVec<[&'h FilterOverrides; 3]> {
+    let mut levels = SmallVec::new();
+    levels.extend(stream::weighted(hit, random).map(|weighted| &weighted.filters));
+    levels.push(&hit.route.payload.filters);
+    levels.push(&hit.host.payload().filters);
+    levels
+}
+
 fn failed() -> Flow {
     tracing::error!(target: "filter", "a filter panicked; its request is answered with 500");
     Flow::Reply(Box::new(LocalReply::new(500, "filter_failure")))
@@ -137,9 +250,18 @@ fn failed() -> Flow {
 
 /// The phases of the request, or of the response.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub enum Direction {
+    /// Filters in the configured order.
     Request,
+    /// Filters in reverse.
     Response,
+}
+
+impl Direction {
+    /// The filter at a place of the order in which this direction passes `count` of them.
+    pub fn index(self, place: usize, count: usize) -> usize {
+        if self == Direction::Request { place } else { count - 1 - place }
+    }
 }
 
 /// Runs one phase over all filters.
@@ -147,7 +269,7 @@ async fn run(
     shared: &RefCell<Shared<'_>>,
     phase: Phases,
     direction: Direction,
-    mut hook: impl FnMut(&mut dyn HttpFilter, &mut Stream<'_>) -> Flow,
+    hook: impl FnMut(&mut dyn HttpFilter, &mut Stream<'_>) -> Flow,
 ) -> Result<(), Box<LocalReply>> {
     let count = {
         let shared = shared.borrow();
@@ -156,26 +278,68 @@ async fn run(
         }
         shared.filters.len()
     };
-    for at in 0..count {
-        let index = if direction == Direction::Request { at } else { count - 1 - at };
-        let mut flow = shared.borrow_mut().call(index, phase, &mut hook);
-        loop {
-            match flow {
-                Flow::Continue => break,
-                Flow::Reply(reply) => return Err(reply),
-                Flow::Await(future) => {
-                    let resume = future.await;
-                    flow = shared.borrow_mut().resume(resume);
-                }
-            }
-        }
+    run_places(shared, phase, direction, 0..count, hook).await
+}
+
+/// Runs one phase over the filters at some places.
+async fn run_places(
+    shared: &RefCell<Shared<'_>>,
+    phase: Phases,
+    direction: Direction,
+    places: Range<usize>,
+    mut hook: impl FnMut(&mut dyn HttpFilter, &mut Stream<'_>) -> Flow,
+) -> Result<(), Box<LocalReply>> {
+    for place in places {
+        let flow = {
+            let mut shared = shared.borrow_mut();
+            let index = direction.index(place, shared.filters.len());
+            shared.call(index, phase, &mut hook)
+        };
+        // Only heads can be held.
+        settled(shared, flow).await?;
     }
     Ok(())
 }
 
-/// The request head passes the chain.
-pub async fn request_head(shared: &RefCell<Shared<'_>>, end: bool) -> Result<(), Box<LocalReply>> {
-    run(shared, Phases::REQUEST_HEAD, Direction::Request, |f, s| f.on_request_head(s, end)).await
+/// The request head passes the chain, from a filter on, unless one of them holds it: which, and how much of its body.
+pub async fn request_head(
+    shared: &RefCell<Shared<'_>>,
+    from: usize,
+    end: bool,
+) -> Result<Option<(usize, Hold)>, Box<LocalReply>> {
+    let count = shared.borrow().filters.len();
+    for index in from..count {
+        let flow = shared.borrow_mut().call(index, Phases::REQUEST_HEAD, |f, s| f.on_request_head(s, end));
+        if let Some(hold) = settled(shared, flow).await? {
+            return Ok(Some((index, hold)));
+        }
+    }
+    Ok(None)
+}
+
+/// A filter learns of the body that it waited for.
+pub async fn held(
+    shared: &RefCell<Shared<'_>>,
+    index: usize,
+    body: &mut HeldBody,
+) -> Result<(), Box<LocalReply>> {
+    let flow = shared.borrow_mut().call(index, Phases::REQUEST_HEAD, |f, s| f.on_held(s, body));
+    settled(shared, flow).await.map(|_| ())
+}
+
+/// Waits for what a filter waits for; how much it wants to hold, if it does.
+async fn settled(shared: &RefCell<Shared<'_>>, mut flow: Flow) -> Result<Option<Hold>, Box<LocalReply>> {
+    loop {
+        match flow {
+            Flow::Continue => return Ok(None),
+            Flow::Hold(hold) => return Ok(Some(hold)),
+            Flow::Reply(reply) => return Err(reply),
+            Flow::Await(future) => {
+                let resume = future.await;
+                flow = shared.borrow_mut().resume(resume);
+            }
+        }
+    }
 }
 
 /// A piece of the request body passes the chain.
@@ -195,9 +359,102 @@ pub async fn request_trailers(
     run(shared, Phases::REQUEST_TRAILERS, Direction::Request, |f, s| f.on_request_trailers(s, trailers)).await
 }
 
-/// The response head passes the chain.
-pub async fn response_head(shared: &RefCell<Shared<'_>>, end: bool) -> Result<(), Box<LocalReply>> {
-    run(shared, Phases::RESPONSE_HEAD, Direction::Response, |f, s| f.on_response_head(s, end)).await
+/// The response head passes the chain, from a place on, unless a filter holds it: at which place, and how much. With `end` there is
+/// nothing to hold.
+pub async fn response_head(
+    shared: &RefCell<Shared<'_>>,
+    from: usize,
+    end: bool,
+) -> Result<Option<(usize, Hold)>, Box<LocalReply>> {
+    let count = shared.borrow().filters.len();
+    for place in from..count {
+        let index = Direction::Response.index(place, count);
+        let flow = shared.borrow_mut().call(index, Phases::RESPONSE_HEAD, |f, s| f.on_response_head(s, end));
+        if let Some(hold) = settled(shared, flow).await?
+            && !end
+        {
+            return Ok(Some((place, hold)));
+        }
+    }
+    Ok(None)
+}
+
+/// A filter sees the response that it holds.
+pub async fn response_held(
+    shared: &RefCell<Shared<'_>>,
+    place: usize,
+    body: &mut Bytes,
+    trailers: &mut Headers,
+) -> Result<(), Box<LocalReply>> {
+    let flow = {
+        let mut shared = shared.borrow_mut();
+        let index = Direction::Response.index(place, shared.filters.len());
+        shared
+            .call(index, Phases::RESPONSE_HEAD, |f, s| f.on_response_held(s, HeldResponse { body, trailers }))
+    };
+    settled(shared, flow).await.map(|_| ())
+}
+
+/// A piece of a body that does not end with it passes the filters at some places.
+pub async fn data(
+    shared: &RefCell<Shared<'_>>,
+    direction: Direction,
+    places: Range<usize>,
+    data: &mut Bytes,
+    end: bool,
+) -> Result<(), Box<LocalReply>> {
+    match direction {
+        Direction::Request => {
+            let hook = |f: &mut dyn HttpFilter, s: &mut Stream<'_>| f.on_request_data(s, data, end);
+            run_places(shared, Phases::REQUEST_DATA, direction, places, hook).await
+        }
+        Direction::Response => {
+            let hook = |f: &mut dyn HttpFilter, s: &mut Stream<'_>| f.on_response_data(s, data, end);
+            run_places(shared, Phases::RESPONSE_DATA, direction, places, hook).await
+        }
+    }
+}
+
+/// Trailers pass the filter at a place.
+pub async fn trailers(
+    shared: &RefCell<Shared<'_>>,
+    direction: Direction,
+    place: usize,
+    trailers: &mut Headers,
+) -> Result<(), Box<LocalReply>> {
+    match direction {
+        Direction::Request => {
+            let hook = |f: &mut dyn HttpFilter, s: &mut Stream<'_>| f.on_request_trailers(s, trailers);
+            run_places(shared, Phases::REQUEST_TRAILERS, direction, place..place + 1, hook).await
+        }
+        Direction::Response => {
+            let hook = |f: &mut dyn HttpFilter, s: &mut Stream<'_>| f.on_response_trailers(s, trailers);
+            run_places(shared, Phases::RESPONSE_TRAILERS, direction, place..place + 1, hook).await
+        }
+    }
+}
+
+/// What the filter at a place adds behind a body. Nobody waits here.
+pub fn tail(
+    shared: &RefCell<Shared<'_>>,
+    direction: Direction,
+    place: usize,
+    trailers: &mut Headers,
+) -> Result<Bytes, Box<LocalReply>> {
+    let mut shared = shared.borrow_mut();
+    let index = direction.index(place, shared.filters.len());
+    let mut more = Bytes::new();
+    let flow = shared.call(index, Phases::TAIL, |filter, stream| {
+        more = match direction {
+            Direction::Request => filter.on_request_tail(stream, trailers),
+            Direction::Response => filter.on_response_tail(stream, trailers),
+        };
+        Flow::Continue
+    });
+    match flow {
+        Flow::Reply(reply) => Err(reply),
+        Flow::Continue | Flow::Hold(_) | Flow::Await(_) => Ok(more),
+    }
 }
 
 /// A piece of the response body passes the chain.

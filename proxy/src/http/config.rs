@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use sampan_filters_api::format::Template;
 use sampan_filters_api::http::HttpFilterFactory;
+use sampan_model::cluster::Http2Keepalive;
+use sampan_model::route::ScopeKeyBuilder;
 
 use super::h1::HeadLimits;
 use super::h1::encode::NameCase;
 use super::local_reply::LocalReplyConfig;
-use super::route::RouteConfig;
+use super::route::{RouteConfig, Scopes};
 use crate::net::cidr::Cidr;
+use crate::reference::{Reference, Source};
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::trace::Tracing;
 
 /// An HTTP connection manager.
 pub struct HttpConfig {
@@ -25,6 +29,8 @@ pub struct HttpConfig {
     pub routes: RouteSource,
     /// The filters before the router.
     pub filters: Vec<ConfiguredFilter>,
+    /// The `on_demand` filter is there: a request waits for its virtual host to be fetched.
+    pub on_demand: bool,
     /// `router.suppress_envoy_headers`
     pub suppress_envoy_headers: bool,
     /// `http_protocol_options`
@@ -61,12 +67,16 @@ pub struct HttpConfig {
     pub local_reply: LocalReplyConfig,
     /// `forward_client_cert_details`
     pub client_cert: ClientCertForwarding,
+    /// `set_current_client_cert_details`
+    pub client_cert_details: ClientCertDetails,
     /// `stream_error_on_invalid_http_message`: reset one stream instead of closing the connection.
     pub stream_error_on_invalid: bool,
     /// `scheme_header_transformation.scheme_to_overwrite`
     pub overwrite_scheme: Option<Box<str>>,
     /// `access_log`
     pub access_logs: Vec<Arc<AccessLog>>,
+    /// `tracing`
+    pub tracing: Option<Box<Tracing>>,
     /// Whether anything reads a stream's facts (access logs, filters, header formatters); see [`HttpConfig::needs_facts`].
     pub needs_facts: bool,
 }
@@ -87,15 +97,49 @@ pub enum Codec {
 pub enum RouteSource {
     /// `route_config`
     Inline(Arc<RouteConfig>),
+    /// `rds`
+    Discovered(Reference),
+    /// `scoped_routes`
+    Scoped(ScopedRoutes),
 }
 
-impl RouteSource {
-    /// The route configuration in force.
-    pub fn current(&self) -> &RouteConfig {
-        match self {
-            RouteSource::Inline(routes) => routes,
-        }
-    }
+/// `scoped_routes`: several route configurations, chosen by a key of the request.
+pub struct ScopedRoutes {
+    /// `name`, for stats.
+    pub name: Arc<str>,
+    /// `scope_key_builder`
+    pub builder: ScopeKeyBuilder,
+    /// The scopes.
+    pub scopes: ScopeSource,
+    /// `rds_config_source`: where the route configurations are to be had that scopes name.
+    pub routes: Source,
+    /// The route configurations that inline scopes name.
+    pub named: Vec<Reference>,
+}
+
+/// Where scopes come from.
+pub enum ScopeSource {
+    /// `scoped_route_configurations_list`
+    Inline(Arc<Scopes>),
+    /// `scoped_rds`
+    Discovered(Reference),
+}
+
+/// What makes the instances of a filter.
+pub enum FilterSource<F: ?Sized> {
+    /// `typed_config`
+    Fixed(Arc<F>),
+    /// `config_discovery`
+    Discovered {
+        /// Where the configuration is to be had.
+        reference: Reference,
+        /// `default_config`
+        default: Option<Arc<F>>,
+        /// `apply_default_config_without_warming`
+        without_warming: bool,
+        /// `type_urls`, as full names.
+        types: Arc<[Box<str>]>,
+    },
 }
 
 /// One of `http_filters`.
@@ -103,7 +147,7 @@ pub struct ConfiguredFilter {
     /// `name`, the key of per-route configuration.
     pub name: Arc<str>,
     /// What makes its instances.
-    pub factory: Arc<dyn HttpFilterFactory>,
+    pub factory: FilterSource<dyn HttpFilterFactory>,
     /// `disabled`: only where a route enables it.
     pub disabled: bool,
 }
@@ -135,7 +179,7 @@ impl Default for Http1Options {
     }
 }
 
-/// `Http2ProtocolOptions`; for both sides.
+/// `Http2ProtocolOptions` of a downstream.
 #[derive(Clone, Debug)]
 pub struct Http2Options {
     /// `max_concurrent_streams`
@@ -149,13 +193,15 @@ pub struct Http2Options {
     /// `hpack_table_size`
     pub hpack_table_size: u32,
     /// `connection_keepalive`
-    pub keepalive: Option<Http2KeepAlive>,
-    /// `max_outbound_frames`
-    pub max_outbound_frames: u32,
+    pub keepalive: Option<Http2Keepalive>,
     /// `max_outbound_control_frames`
     pub max_outbound_control_frames: u32,
     /// `max_consecutive_inbound_frames_with_empty_payload`
     pub max_consecutive_empty_frames: u32,
+    /// `max_inbound_priority_frames_per_stream`
+    pub max_priority_frames_per_stream: u32,
+    /// `max_inbound_window_update_frames_per_data_frame_sent`
+    pub max_window_updates_per_data_frame: u32,
 }
 
 impl Default for Http2Options {
@@ -167,31 +213,30 @@ impl Default for Http2Options {
             allow_connect: false,
             hpack_table_size: 4096,
             keepalive: None,
-            max_outbound_frames: 10_000,
             max_outbound_control_frames: 1_000,
             max_consecutive_empty_frames: 1,
+            max_priority_frames_per_stream: 100,
+            max_window_updates_per_data_frame: 10,
         }
     }
-}
-
-/// `KeepaliveSettings`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Http2KeepAlive {
-    /// How often to PING.
-    pub interval: Duration,
-    /// How long to wait for the answer.
-    pub timeout: Duration,
 }
 
 /// Timeouts of a connection manager; `None` is off.
 #[derive(Clone, Debug)]
 pub struct HttpTimeouts {
-    /// `request_headers_timeout`
+    /// `request_headers_timeout`, default 10 s of ours
     pub request_headers: Option<Duration>,
     /// `request_timeout`
     pub request: Option<Duration>,
     /// `stream_idle_timeout`, default 5 min
     pub stream_idle: Option<Duration>,
+    /// Between bytes of a request's body, until the response begins. Ours: 60 s, unless `stream_idle_timeout` is configured.
+    pub body_idle: Option<Duration>,
+    /// For a client that takes nothing of a response: `stream_flush_timeout`, else `stream_idle_timeout` where configured, else
+    /// 60 s of ours.
+    pub stream_flush: Option<Duration>,
+    /// `stream_flush_timeout` is configured, so a route's idle timeout does not stand in for it.
+    pub stream_flush_configured: bool,
     /// `common_http_protocol_options.idle_timeout`, default 1 h
     pub connection_idle: Option<Duration>,
     /// `common_http_protocol_options.max_connection_duration`
@@ -207,9 +252,12 @@ pub struct HttpTimeouts {
 impl Default for HttpTimeouts {
     fn default() -> Self {
         Self {
-            request_headers: None,
+            request_headers: Some(Duration::from_secs(10)),
             request: None,
             stream_idle: Some(Duration::from_mins(5)),
+            body_idle: Some(Duration::from_mins(1)),
+            stream_flush: Some(Duration::from_mins(1)),
+            stream_flush_configured: false,
             connection_idle: Some(Duration::from_hours(1)),
             max_connection: None,
             max_stream: None,
@@ -273,6 +321,8 @@ pub struct RequestIdRules {
     pub in_response: bool,
     /// `UuidRequestIdConfig.pack_trace_reason`, default true
     pub pack_trace_reason: bool,
+    /// `UuidRequestIdConfig.use_request_id_for_trace_sampling`, default true
+    pub for_sampling: bool,
 }
 
 /// `path_with_escaped_slashes_action`
@@ -339,6 +389,21 @@ pub enum ClientCertForwarding {
     SanitizeSet,
     /// Pass it on always.
     AlwaysForwardOnly,
+}
+
+/// `set_current_client_cert_details`: what is said of the client's certificate beside its hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ClientCertDetails {
+    /// Its subject.
+    pub subject: bool,
+    /// The certificate itself.
+    pub cert: bool,
+    /// It and those that the client sent with it.
+    pub chain: bool,
+    /// Its DNS names.
+    pub dns: bool,
+    /// Its URIs.
+    pub uri: bool,
 }
 
 /// `AppendAction` of a header operation.

@@ -1,17 +1,20 @@
 //! A downstream HTTP connection: its codec is chosen, then served until the connection ends.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use sampan_filters_api::{ConnectionInfo, Protocol};
+use sampan_filters_api::{ConnectionInfo, Flag, Protocol, RequestHead};
+use sampan_model::route::Slot;
 
-use super::config::{Codec, HttpConfig};
+use super::config::{Codec, HttpConfig, RouteSource, ScopeSource, ScopedRoutes};
 use super::h1::server as h1;
-use super::h2::server as h2;
+use super::h2::{PREFACE, server};
+use super::route::{RouteConfig, ScopedConfig, View};
 use crate::listener::bind::ActiveListener;
+use crate::listener::config::FilterChain;
 use crate::net::alarm::Alarm;
 use crate::net::io::Io;
 use crate::process::drain::{AfterDrain, DrainState};
@@ -25,6 +28,8 @@ pub struct HttpContext {
     pub worker: Rc<Worker>,
     /// The connection manager.
     pub config: Arc<HttpConfig>,
+    /// The filter chain that the connection manager ends.
+    pub chain: Arc<FilterChain>,
     /// Facts of the connection.
     pub info: Rc<ConnectionInfo>,
     /// Its counters.
@@ -33,13 +38,56 @@ pub struct HttpContext {
     pub buffer_limit: usize,
     /// The listener's `traffic_direction` is INBOUND.
     pub inbound: bool,
+    /// The listener's `traffic_direction` is OUTBOUND.
+    pub outbound: bool,
     /// Requests so far.
     pub requests: Cell<u64>,
     /// Streams under way.
     pub active: Cell<u32>,
+    /// Bytes of an HTTP/1.1 connection that are in its counters already.
+    pub counted: Cell<(u64, u64)>,
 }
 
 impl HttpContext {
+    /// The routes in force for a request.
+    #[inline]
+    pub fn routes(&self, head: &RequestHead) -> CurrentRoutes<'_> {
+        match &self.config.routes {
+            RouteSource::Inline(routes) => CurrentRoutes::Inline(routes),
+            RouteSource::Discovered(reference) => {
+                CurrentRoutes::Discovered(self.worker.routes(reference.slot))
+            }
+            RouteSource::Scoped(scoped) => self.scoped(scoped, head),
+        }
+    }
+
+    /// The routes of the scope that a request belongs to; none if it belongs to none.
+    fn scoped(&self, scoped: &ScopedRoutes, head: &RequestHead) -> CurrentRoutes<'_> {
+        let key = scoped.builder.key(&View { request: head, tls: self.info.tls.as_deref() });
+        let config = key.and_then(|key| match &scoped.scopes {
+            ScopeSource::Inline(scopes) => scopes.0.get(&key).cloned(),
+            ScopeSource::Discovered(reference) => {
+                let snapshot = self.worker.snapshot_ref();
+                snapshot.scopes.entry(reference.slot)?.0.get(&key).cloned()
+            }
+        });
+        CurrentRoutes::Discovered(match config {
+            Some(ScopedConfig::Discovered(slot)) => self.worker.routes(slot),
+            Some(ScopedConfig::Inline(routes)) => Rc::new(routes),
+            None => self.worker.routes(Slot::UNLINKED),
+        })
+    }
+
+    /// Adds what went through an HTTP/1.1 connection since the last call to the counters.
+    pub fn count_wire(&self, io: &Io) {
+        let now = (io.received(), io.sent());
+        let before = self.counted.replace(now);
+        if now != before {
+            self.stats.http.add(HttpCounter::DownstreamCxRxBytesTotal, now.0 - before.0);
+            self.stats.http.add(HttpCounter::DownstreamCxTxBytesTotal, now.1 - before.1);
+        }
+    }
+
     /// Whether a connection without a request should go: the process is about to exit, and the client has had time to
     /// send what was on its way.
     pub fn leaves_while_idle(&self, last: Instant) -> bool {
@@ -59,15 +107,34 @@ impl HttpContext {
             self.stats.http.inc(HttpCounter::DownstreamCxMaxDurationReached);
             return true;
         }
+        let random = || self.worker.with_rng(|rng| rng.u64(..));
         let drain = self.worker.drain();
-        if drain == DrainState::default() {
-            return false;
-        }
-        let close = drain.should_close(now, self.inbound, self.worker.with_rng(|rng| rng.u64(..)));
+        let close = (drain != DrainState::default() && drain.should_close(now, self.inbound, random()))
+            || self.chain.retirement.should_close(now, random);
         if close {
             self.stats.http.inc(HttpCounter::DownstreamCxDrainClose);
         }
         close
+    }
+}
+
+/// The routes that hold for one stream: it keeps them to its end.
+pub enum CurrentRoutes<'c> {
+    /// Of the configuration itself.
+    Inline(&'c RouteConfig),
+    /// As the control plane sent them last.
+    Discovered(Rc<Arc<RouteConfig>>),
+}
+
+impl std::ops::Deref for CurrentRoutes<'_> {
+    type Target = RouteConfig;
+
+    #[inline]
+    fn deref(&self) -> &RouteConfig {
+        match self {
+            CurrentRoutes::Inline(routes) => routes,
+            CurrentRoutes::Discovered(routes) => routes,
+        }
     }
 }
 
@@ -80,18 +147,44 @@ pub struct HttpStats {
     pub router: Arc<Block<kinds::HttpRouter>>,
     /// `listener.<address>.http.<prefix>.`
     pub listener: Arc<Block<kinds::ListenerHttp>>,
+    http2: OnceCell<Arc<Block<kinds::Http2>>>,
+    tracing: OnceCell<Arc<Block<kinds::HttpTracing>>>,
+    own: OnceCell<Arc<Block<kinds::HttpRouter>>>,
+    registry: Arc<Stats>,
+    writer: Writer,
 }
 
 impl HttpStats {
     /// Finds or makes the blocks.
-    pub fn new(config: Arc<HttpConfig>, listener: &str, registry: &Stats, writer: Writer) -> Self {
+    pub fn new(config: Arc<HttpConfig>, listener: &str, registry: &Arc<Stats>, writer: Writer) -> Self {
         let prefix = &config.stat_prefix;
         Self {
             http: registry.block(prefix, writer),
             router: registry.block(prefix, writer),
             listener: registry.block(&format!("{listener}.http.{prefix}"), writer),
+            http2: OnceCell::new(),
+            tracing: OnceCell::new(),
+            own: OnceCell::new(),
+            registry: registry.clone(),
+            writer,
             config,
         }
+    }
+
+    /// `http2.`, the codec's; the same for all connection managers.
+    pub fn http2(&self) -> &Block<kinds::Http2> {
+        self.http2.get_or_init(|| self.registry.block("http2", self.writer))
+    }
+
+    /// `http.<prefix>.tracing.`
+    pub fn tracing(&self) -> &Block<kinds::HttpTracing> {
+        let scope = || format!("{}.tracing", self.config.stat_prefix);
+        self.tracing.get_or_init(|| self.registry.block(&scope(), self.writer))
+    }
+
+    /// `http.async-client.`: the router's, for requests of the proxy's own; the same for all connection managers.
+    pub fn own_requests(&self) -> &Block<kinds::HttpRouter> {
+        self.own.get_or_init(|| self.registry.block("async-client", self.writer))
     }
 
     /// Whether anybody else still uses the configuration.
@@ -119,6 +212,7 @@ impl HttpStats {
 pub async fn serve(
     worker: &Rc<Worker>,
     listener: &Arc<ActiveListener>,
+    chain: Arc<FilterChain>,
     config: Arc<HttpConfig>,
     io: Io,
     info: Rc<ConnectionInfo>,
@@ -127,23 +221,33 @@ pub async fn serve(
     let context = HttpContext {
         worker: worker.clone(),
         config,
+        chain,
         info,
         stats,
         buffer_limit: listener.config.buffer_limit,
         inbound: listener.config.inbound,
+        outbound: listener.config.outbound,
         requests: Cell::new(0),
         active: Cell::new(0),
+        counted: Cell::default(),
     };
     let mut counted = Counted { context: &context, protocol: None };
     let mut read = BytesMut::new();
     match choose(&context, &io, &mut read).await {
-        None => {}
+        None if read.is_empty() => {}
+        None => {
+            // It had begun to say something, which counts as HTTP/1.1.
+            counted.begin(Protocol::Http11);
+            let details = "downstream_remote_disconnect";
+            let flag = Flag::DownstreamConnectionTermination;
+            super::stream::unseen(&context, Protocol::Http11, flag, details, 0);
+        }
         Some(Protocol::Http2) => {
             counted.begin(Protocol::Http2);
             drop(counted);
             let context = Rc::new(context);
             let _counted = CountedHttp2(context.clone());
-            Box::pin(h2::serve(context, io, read)).await;
+            Box::pin(server::serve(context, io, read)).await;
         }
         Some(_) => {
             counted.begin(Protocol::Http11);
@@ -151,9 +255,6 @@ pub async fn serve(
         }
     }
 }
-
-/// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The codec, by configuration, ALPN, or the first bytes.
 async fn choose(context: &HttpContext, io: &Io, read: &mut BytesMut) -> Option<Protocol> {
@@ -166,14 +267,20 @@ async fn choose(context: &HttpContext, io: &Io, read: &mut BytesMut) -> Option<P
         return Some(if alpn == b"h2" { Protocol::Http2 } else { Protocol::Http11 });
     }
     let mut alarm = Alarm::default();
-    let patience = context.config.timeouts.request_headers.or(context.config.timeouts.connection_idle);
-    let deadline = patience.map(|t| Instant::now() + t);
+    let mut begun = None;
+    let timeouts = &context.config.timeouts;
+    // A client that has said nothing is idle; one that has begun is expected to go on.
+    let mut deadline = timeouts.connection_idle.map(|t| Instant::now() + t);
     loop {
         if !PREFACE.starts_with(&read[..read.len().min(PREFACE.len())]) {
             return Some(Protocol::Http11);
         }
         if read.len() >= PREFACE.len() {
             return Some(Protocol::Http2);
+        }
+        if !read.is_empty() {
+            deadline =
+                timeouts.request_headers.map(|t| *begun.get_or_insert_with(Instant::now) + t).or(deadline);
         }
         let n = tokio::select! {
             biased;
@@ -229,6 +336,10 @@ fn begin(context: &HttpContext, protocol: Protocol) {
     let http = &context.stats.http;
     http.inc(HttpCounter::DownstreamCxTotal);
     http.raise(HttpGauge::DownstreamCxActive);
+    if context.info.tls.is_some() {
+        http.inc(HttpCounter::DownstreamCxSslTotal);
+        http.raise(HttpGauge::DownstreamCxSslActive);
+    }
     if protocol == Protocol::Http2 {
         http.inc(HttpCounter::DownstreamCxHttp2Total);
         http.raise(HttpGauge::DownstreamCxHttp2Active);
@@ -242,6 +353,9 @@ fn end(context: &HttpContext, protocol: Protocol) {
     let http = &context.stats.http;
     http.inc(HttpCounter::DownstreamCxDestroy);
     http.lower(HttpGauge::DownstreamCxActive);
+    if context.info.tls.is_some() {
+        http.lower(HttpGauge::DownstreamCxSslActive);
+    }
     let of_codec = if protocol == Protocol::Http2 {
         HttpGauge::DownstreamCxHttp2Active
     } else {

@@ -1,8 +1,8 @@
 //! What a downstream codec hands to the stream: a request's body, and the means to answer.
 
-use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use ::h2::Reason;
 use ::h2::server::SendResponse;
 use bytes::Bytes;
 use sampan_filters_api::{Known, Protocol, ResponseHead};
@@ -11,6 +11,7 @@ use super::body::{BodyError, BodyReader, BodyWriter, H1Writer};
 use super::h1::encode::{self, Connection, NameCase};
 use super::h1::{CodecError, Framing};
 use super::h2;
+use crate::failure::Kind;
 use crate::net::io::Io;
 
 /// One request on its way in.
@@ -133,6 +134,7 @@ impl<'c> Responder<'c> {
         self,
         head: &ResponseHead,
         upgrade: Option<&[u8]>,
+        connection: Connection,
     ) -> Result<Started<'c>, BodyError> {
         match self {
             Responder::H1(h1) => {
@@ -140,7 +142,7 @@ impl<'c> Responder<'c> {
                 let connection = if let Some(protocol) = upgrade {
                     head.status = 101;
                     head.headers.set_known(Known::Upgrade, protocol);
-                    Connection::Upgrade
+                    connection
                 } else {
                     Connection::Keep
                 };
@@ -162,16 +164,20 @@ impl<'c> Responder<'c> {
     }
 
     /// Ready when the client resets the stream. Only while the response has not begun.
-    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Kind> {
         match self {
             Responder::H1(_) => Poll::Pending,
-            Responder::H2(send) => send.poll_reset(cx).map(|_| ()),
+            Responder::H2(send) => send.poll_reset(cx).map(|reason| {
+                // Whoever says so: the codec, of the client's frames, or the client.
+                let broken = reason.is_ok_and(|reason| {
+                    matches!(
+                        reason,
+                        Reason::PROTOCOL_ERROR | Reason::FLOW_CONTROL_ERROR | Reason::STREAM_CLOSED
+                    )
+                });
+                if broken { Kind::DownstreamBrokeStream } else { Kind::DownstreamReset }
+            }),
         }
-    }
-
-    /// Waits for the client to reset the stream.
-    pub async fn reset(&mut self) {
-        poll_fn(|cx| self.poll_reset(cx)).await;
     }
 
     /// Resets the stream, or gives the connection up, without an answer.

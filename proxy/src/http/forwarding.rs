@@ -9,17 +9,19 @@
 //! removed.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::OnceLock;
+use std::net::{IpAddr, SocketAddr};
 
 use sampan_filters_api::{Address, ConnectionInfo, Headers, Known, RequestHead, StreamInfo};
 use smallvec::SmallVec;
 
-use super::config::{ClientCertForwarding, Forwarding, HttpConfig, UserAgent};
+use super::config::{Forwarding, HttpConfig, UserAgent};
+use crate::net::own;
 
-/// Works out the client's address and rewrites the headers that say who a request comes from.
+/// Works out the client's address and rewrites the headers that say who a request comes from. `internal_only` headers are
+/// not believed from outside.
 pub fn apply(
     config: &HttpConfig,
+    internal_only: &[Box<str>],
     connection: &ConnectionInfo,
     info: &mut StreamInfo,
     head: &mut RequestHead,
@@ -39,7 +41,7 @@ pub fn apply(
     if internal {
         head.headers.append_known(Known::XEnvoyInternal, "true");
     } else {
-        sanitize(edge, &config.routes.current().internal_only_headers, &mut head.headers);
+        sanitize(edge, internal_only, &mut head.headers);
     }
     if let Some(agent) = &config.add_user_agent {
         add_user_agent(agent, &mut head.headers);
@@ -50,7 +52,7 @@ pub fn apply(
     if edge && let Some(address) = client.address(connection).socket() {
         with_text(address.ip(), |text| head.headers.set_known(Known::XEnvoyExternalAddress, text));
     }
-    client_certificate(config.client_cert, connection, &mut head.headers);
+    super::client_certificate::forward(config, connection, &mut head.headers);
     info.remote = client.forwarded;
 }
 
@@ -64,7 +66,7 @@ struct Client {
 
 impl Client {
     fn address<'a>(&'a self, connection: &'a ConnectionInfo) -> &'a Address {
-        self.forwarded.as_ref().unwrap_or(&connection.direct_remote)
+        self.forwarded.as_ref().unwrap_or(&connection.remote)
     }
 }
 
@@ -81,11 +83,11 @@ fn remote_address(
         hops => headers.known(Known::XForwardedFor).and_then(|value| hop(value, hops - 1)),
     };
     if !rules.skip_append
-        && let Some(peer) = connection.direct_remote.socket()
+        && let Some(peer) = connection.remote.socket()
     {
         let ip = peer.ip().to_canonical();
         // A neighbour on the same machine says nothing by its loopback address; the machine's own does.
-        let shown = if ip.is_loopback() { local_address() } else { ip };
+        let shown = if ip.is_loopback() { own::address() } else { ip };
         with_text(shown, |text| join(headers, Known::XForwardedFor, b",", text));
     }
     let trusts_hops = rules.trusted_hops > 0;
@@ -209,21 +211,6 @@ fn add_user_agent(agent: &UserAgent, headers: &mut Headers) {
     }
 }
 
-/// `forward_client_cert_details`. Only a client that proved who it is may pass on what others proved.
-fn client_certificate(mode: ClientCertForwarding, connection: &ConnectionInfo, headers: &mut Headers) {
-    let proven = connection.tls.as_ref().is_some_and(|tls| {
-        !tls.peer_subject.is_empty() || !tls.peer_uri_sans.is_empty() || !tls.peer_dns_sans.is_empty()
-    });
-    let keep = match mode {
-        ClientCertForwarding::AlwaysForwardOnly => true,
-        ClientCertForwarding::ForwardOnly | ClientCertForwarding::AppendForward => proven,
-        ClientCertForwarding::Sanitize | ClientCertForwarding::SanitizeSet => false,
-    };
-    if !keep {
-        headers.remove_known(Known::XForwardedClientCert);
-    }
-}
-
 /// Makes one field of several, so that the last entry is the last one of the field.
 fn join_lines(headers: &mut Headers, known: Known) {
     if headers.count(known) < 2 {
@@ -250,6 +237,11 @@ pub(super) fn join(headers: &mut Headers, known: Known, separator: &[u8], value:
     headers.set_known(known, &all);
 }
 
+/// Appends this machine's address to `x-forwarded-for`, for a request of the proxy's own.
+pub(super) fn append_own(headers: &mut Headers) {
+    with_text(own::address(), |text| join(headers, Known::XForwardedFor, b",", text));
+}
+
 /// Writes an address to the stack.
 fn with_text(ip: IpAddr, then: impl FnOnce(&[u8])) {
     const LONGEST: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len() + 1;
@@ -261,19 +253,6 @@ fn with_text(ip: IpAddr, then: impl FnOnce(&[u8])) {
     }
     let unused = left.len();
     then(&text[..LONGEST - unused]);
-}
-
-/// The machine's own address: the one it would send from. Asking for a route sends nothing.
-fn local_address() -> IpAddr {
-    static LOCAL: OnceLock<IpAddr> = OnceLock::new();
-    *LOCAL.get_or_init(|| {
-        let route = || -> std::io::Result<IpAddr> {
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-            socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9))?;
-            Ok(socket.local_addr()?.ip())
-        };
-        route().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
-    })
 }
 
 #[cfg(test)]

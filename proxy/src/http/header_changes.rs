@@ -173,6 +173,8 @@ mod tests {
         let local = Address::Socket("127.0.0.1:80".parse().unwrap());
         let connection = ConnectionInfo {
             id: 1,
+            local_restored: false,
+            remote: local.clone(),
             direct_remote: local.clone(),
             local,
             start: Instant::now(),
@@ -180,6 +182,9 @@ mod tests {
             filter_chain_name: "".into(),
             requested_server_name: None,
             tls: None,
+            transport_failure: std::borrow::Cow::Borrowed(""),
+            facts: None,
+            state: std::cell::RefCell::default(),
         };
         StreamInfo::new(Rc::new(connection), Instant::now(), SystemTime::now())
     }

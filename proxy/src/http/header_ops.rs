@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! finish_request    (x-envoy-expected-rq-timeout-ms by `timeouts`), attempt count, levels, host, path
-//! route_response    x-envoy-upstream-service-time, levels, attempt count
+//! route_response    x-envoy-upstream-service-time, cookies of hash policies, levels, attempt count
 //! finish_response   date, server, x-request-id, via; hop-by-hop fields go
 //! ```
 
@@ -15,13 +15,14 @@ use sampan_filters_api::{Headers, Known, RequestHead, ResponseHead};
 use sampan_model::cluster::Host;
 use sampan_model::route::HostRewrite;
 
-use super::attempt::Plan;
 use super::chain::Shared;
 use super::config::{HttpConfig, ServerHeader};
 use super::connection::HttpContext;
 use super::forwarding::join;
+use super::relay::Plan;
 use super::route::WeightedPayload;
-use super::{date, header_changes};
+use super::target::Target;
+use super::{date, header_changes, trace};
 
 /// Makes the request what the upstream is to see. Retries change the attempt count and the host only.
 pub fn finish_request(
@@ -68,10 +69,10 @@ const RETRY_WISHES: &[Known] = &[
 
 /// What the router does to the head of a response that came from upstream. `took` is the time since the request was
 /// complete; an answer before that has none.
-pub fn route_response(
+pub(super) fn route_response(
     context: &HttpContext,
     plan: &Plan<'_>,
-    weighted: Option<&WeightedPayload>,
+    target: &Target<'_>,
     took: Option<Duration>,
     shared: &mut Shared<'_>,
 ) {
@@ -80,8 +81,11 @@ pub fn route_response(
     {
         set_number(&mut shared.response.headers, Known::XEnvoyUpstreamServiceTime, took.as_millis());
     }
+    for cookie in &target.cookies {
+        shared.response.headers.append("set-cookie", cookie.as_str());
+    }
     let virtual_host = plan.hit.host.payload();
-    let levels = plan.routes.header_levels(weighted, &plan.hit.route.payload, virtual_host);
+    let levels = plan.routes.header_levels(target.weighted, &plan.hit.route.payload, virtual_host);
     header_changes::response(&levels, shared.request, shared.response, shared.info);
     if virtual_host.attempt_count_in_response {
         let attempts = shared.info.upstream.attempts.max(1);
@@ -92,6 +96,7 @@ pub fn route_response(
 /// What the connection manager does to every response head, its own included.
 pub fn finish_response(context: &HttpContext, shared: &mut Shared<'_>) {
     finish(&context.config, shared.request, shared.response);
+    trace::respond(context, shared);
 }
 
 fn finish(config: &HttpConfig, request: &RequestHead, response: &mut ResponseHead) {

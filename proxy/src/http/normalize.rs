@@ -97,13 +97,22 @@ fn path(rules: Normalize, head: &mut RequestHead) -> Result<(), Refusal> {
         return Ok(());
     }
     let (path, query) = whole.split_at(query);
-    let normal = canonical(rules, path)?;
+    let normal = match canonical(rules, path) {
+        Ok(normal) => normal,
+        Err(mut shown) => {
+            // The log shows what was found in it.
+            shown.extend_from_slice(query);
+            head.set_path(&shown);
+            return Err(Refusal::new(400, "path_normalization_failed"));
+        }
+    };
     if normal.redirect || normal.path.as_slice() != path {
         let mut text = normal.path;
         text.extend_from_slice(query);
         if normal.redirect {
             let mut refusal = Refusal::new(307, "path_normalization_failed");
             refusal.0.headers.append("location", &text);
+            head.set_path(&text);
             return Err(refusal);
         }
         head.set_path(&text);
@@ -116,20 +125,22 @@ struct Canonical {
     redirect: bool,
 }
 
-/// The canonical form of a path without query.
-fn canonical(rules: Normalize, path: &[u8]) -> Result<Canonical, Refusal> {
-    const FAILED: &str = "path_normalization_failed";
+/// The canonical form of a path without query; or, for one that is refused, the path as far as it was looked into.
+fn canonical(rules: Normalize, path: &[u8]) -> Result<Canonical, Vec<u8>> {
     let mut text = Text::from_slice(path);
     let mut redirect = false;
     if rules.escaped_slashes != EscapedSlashes::Keep && unescape_slashes(&mut text) {
         match rules.escaped_slashes {
-            EscapedSlashes::Reject => return Err(Refusal::new(400, FAILED)),
+            EscapedSlashes::Reject => return Err(text.to_vec()),
             EscapedSlashes::Redirect => redirect = true,
             EscapedSlashes::Keep | EscapedSlashes::Forward => {}
         }
     }
     if rules.path {
-        text = resolve(&text).ok_or_else(|| Refusal::new(400, FAILED))?;
+        text = match resolve(&text) {
+            Some(resolved) => resolved,
+            None => return Err(text.to_vec()),
+        };
     }
     if rules.merge_slashes && has_repeated_slash(&text) {
         text = merged(&text);

@@ -10,24 +10,27 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::time::Instant;
 
 use bytes::Bytes;
 use sampan_filters_api::format::FormatContext;
 use sampan_filters_api::http::Phases;
-use sampan_filters_api::reply::grpc_status;
+use sampan_filters_api::reply::{grpc_status, percent_encoded};
 use sampan_filters_api::{Headers, Known, LocalReply, Protocol, RequestHead};
 use sampan_model::route::{DirectResponse, PathMatch, Redirect, RedirectRequest, RouteMatch};
 
-use super::body::Frame;
-use super::chain::{self, Shared};
+use super::body::{BodyError, BodyWriter, Frame};
+use super::chain::{self, Direction, Shared};
 use super::config::HeaderOps;
 use super::connection::HttpContext;
 use super::exchange::Responder;
 use super::h1::Framing;
 use super::header_changes;
 use super::header_ops;
+use super::held_response;
 use super::local_reply::{Body, BodyFormat, Mapper};
 use super::stream::Ended;
+use super::tail::{self, Ending};
 use crate::telemetry::access_log::LogEvent;
 
 /// The answer to a request without a host.
@@ -61,21 +64,35 @@ pub fn direct(response: &DirectResponse) -> LocalReply {
 
 const DIRECT_RESPONSE: &str = "direct_response";
 
-/// Sends a reply; `levels` are the header changes of the route that asked for it.
+/// The header changes of a reply's route.
+#[derive(Clone, Copy)]
+pub enum Levels<'l> {
+    /// The route asked for the reply: they come after the reply's own headers.
+    After(&'l [&'l HeaderOps]),
+    /// Something went wrong on the way of a route: they come before.
+    Before(&'l [&'l HeaderOps]),
+}
+
+/// Sends a reply.
 pub async fn send(
     context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
     responder: Responder<'_>,
     reply: LocalReply,
-    levels: &[&HeaderOps],
+    levels: Levels<'_>,
 ) -> Ended {
-    let mut close = closes(context, shared.borrow().info.protocol, &reply);
+    let mut close =
+        closes(context, shared.borrow().info.protocol, &reply) || context.should_close(Instant::now());
     // Filters that saw a response already do not see another one in its place.
     let filtered = !shared.borrow().has_response;
-    let mut body = render(context, &mut shared.borrow_mut(), reply, levels);
-    if filtered && let Err(second) = pass_filters(shared, &mut body).await {
+    let body = render(context, &mut shared.borrow_mut(), reply, levels);
+    let mut ending = Ending { data: body, trailers: Headers::new() };
+    if filtered && let Err(second) = pass_filters(context, shared, &mut ending).await {
         close |= second.close;
-        body = render(context, &mut shared.borrow_mut(), *second, &[]);
+        ending = Ending {
+            data: render(context, &mut shared.borrow_mut(), *second, levels),
+            trailers: Headers::new(),
+        };
     }
     let started = {
         let mut shared = shared.borrow_mut();
@@ -85,19 +102,37 @@ pub async fn send(
         shared.info.response_code = response.status;
         shared.info.bytes.response_headers = response.headers.byte_size() as u64;
         if shared.request.is_head() || matches!(response.status, 204 | 304) {
-            body = Bytes::new();
+            ending = Ending::default();
         }
-        shared.info.bytes.sent += body.len() as u64;
-        let framing =
-            if shared.request.is_head() { Framing::None } else { Framing::Length(body.len() as u64) };
-        responder.start(response, framing, body.is_empty(), close)
+        let length = ending.data.len() as u64;
+        shared.info.bytes.sent += length;
+        if context.config.needs_facts {
+            let now = Some(std::time::Instant::now());
+            shared.info.response_sent = (now, now);
+        }
+        let framing = if shared.request.is_head() {
+            Framing::None
+        } else if length > 0 && !response.headers.has(Known::ContentLength) {
+            // A filter has changed the body on its way.
+            Framing::Chunked
+        } else {
+            Framing::Length(length)
+        };
+        responder.start(response, framing, ending.is_empty(), close)
     };
     let Ok(mut started) = started else { return Ended { keep: false } };
-    if !body.is_empty() && started.body.start(Frame::Data(body, true)).is_err() {
-        return Ended { keep: false };
-    }
-    let sent = poll_fn(|cx| started.body.poll_flush(cx)).await.is_ok();
+    let sent = ending.is_empty() || send_body(&mut started.body, ending).await.is_ok();
+    let sent = sent && poll_fn(|cx| started.body.poll_flush(cx)).await.is_ok();
     Ended { keep: started.keep && sent }
+}
+
+async fn send_body(writer: &mut BodyWriter<'_>, ending: Ending) -> Result<(), BodyError> {
+    let (first, last) = ending.into_frames();
+    if !first.is_empty() {
+        writer.start(Frame::Data(first, false))?;
+        poll_fn(|cx| writer.poll_ready(cx)).await?;
+    }
+    writer.start(last)
 }
 
 /// Whether the connection ends with a reply. A 400 says that the client does not speak HTTP well, so what follows it on an
@@ -107,36 +142,58 @@ fn closes(context: &HttpContext, protocol: Option<Protocol>, reply: &LocalReply)
     reply.close || (bad && !context.config.stream_error_on_invalid)
 }
 
-async fn pass_filters(shared: &RefCell<Shared<'_>>, body: &mut Bytes) -> Result<(), Box<LocalReply>> {
-    if shared.borrow().wants(Phases::RESPONSE_HEAD) {
-        chain::response_head(shared, body.is_empty()).await?;
+async fn pass_filters(
+    context: &HttpContext,
+    shared: &RefCell<Shared<'_>>,
+    ending: &mut Ending,
+) -> Result<(), Box<LocalReply>> {
+    let empty = ending.data.is_empty() || shared.borrow().request.is_head();
+    let wants_head = shared.borrow().wants(Phases::RESPONSE_HEAD);
+    let hold = if wants_head { chain::response_head(shared, 0, empty).await? } else { None };
+    if empty {
+        return Ok(());
     }
-    if !body.is_empty() && shared.borrow().wants(Phases::RESPONSE_DATA) {
-        chain::response_data(shared, body, true).await?;
-        let length = body.len();
-        let mut shared = shared.borrow_mut();
-        let headers = &mut shared.response.headers;
-        if headers.has(Known::ContentLength) {
-            set_length(headers, length);
+    if let Some(hold) = hold {
+        tail::pass(shared, Direction::Response, 0..hold.0, ending).await?;
+        *ending = held_response::go_on(context, shared, hold, std::mem::take(ending)).await?;
+    } else {
+        let wants_body = shared.borrow().wants(Phases::RESPONSE_DATA.and(Phases::TAIL));
+        if wants_body {
+            let count = shared.borrow().filters();
+            tail::pass(shared, Direction::Response, 0..count, ending).await?;
         }
+    }
+    let length = ending.data.len();
+    let mut shared = shared.borrow_mut();
+    let headers = &mut shared.response.headers;
+    if headers.has(Known::ContentLength) {
+        set_length(headers, length);
     }
     Ok(())
 }
 
 /// Makes the response head; returns the body.
-fn render(context: &HttpContext, shared: &mut Shared<'_>, reply: LocalReply, levels: &[&HeaderOps]) -> Bytes {
+fn render(context: &HttpContext, shared: &mut Shared<'_>, reply: LocalReply, levels: Levels<'_>) -> Bytes {
     // A head that could not be parsed does not tell whether it was gRPC.
-    let grpc = shared.request.is_grpc() && !reply.details.starts_with("http1.");
+    let asks_grpc = shared.grpc.unwrap_or_else(|| shared.request.is_grpc());
+    let grpc = !reply.as_is && asks_grpc && !reply.details.starts_with("http1.");
     shared.info.flags.merge(reply.flags);
     shared.info.details = reply.details;
     shared.info.response_code = 0;
     shared.response.clear();
     shared.response.status = reply.status;
     shared.has_response = true;
+    let levels = if reply.as_is { Levels::After(&[]) } else { levels };
+    if let Levels::Before(levels) = levels {
+        header_changes::response(levels, shared.request, shared.response, shared.info);
+    }
     shared.response.headers.extend_from(&reply.headers);
-    header_changes::response(levels, shared.request, shared.response, shared.info);
+    if let Levels::After(levels) = levels {
+        header_changes::response(levels, shared.request, shared.response, shared.info);
+    }
     shared.info.response_code = reply.status;
-    let (body, content_type) = rewrite(context, shared, reply.body);
+    let (body, content_type) =
+        if reply.as_is { (reply.body, None) } else { rewrite(context, shared, reply.body) };
     let response = &mut *shared.response;
     if grpc {
         let status = reply.grpc_status.unwrap_or_else(|| grpc_status(response.status));
@@ -246,21 +303,6 @@ fn as_grpc(status: u32, message: &[u8], headers: &mut Headers) {
         headers.set_known(Known::GrpcMessage, percent_encoded(message));
     }
     headers.remove_known(Known::ContentLength);
-}
-
-/// The encoding of `grpc-message`: all but printable ASCII, and `%` itself.
-fn percent_encoded(message: &[u8]) -> Vec<u8> {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = Vec::with_capacity(message.len());
-    for byte in message {
-        match byte {
-            b'%' | 0..b' ' | 0x7f.. => {
-                out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-            }
-            _ => out.push(*byte),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 //!
 //! Called by [`super::stream`] after [`super::forwarding`], which tells internal from external requests.
 //!
-//! Ids are random UUIDs (version 4). `pack_trace_reason` says that the version digit tells why a request is traced; a request
-//! that is not traced, and none is, has the plain digit, so there is nothing to pack.
+//! Ids are random UUIDs (version 4). With `pack_trace_reason` the version digit tells why a request is traced: [`super::trace`] sets
+//! it. What a client from outside says there is not believed.
 
 use fastrand::Rng;
 use sampan_filters_api::{Known, RequestHead, StreamInfo};
+use sampan_model::trace::Reason;
+use smallvec::SmallVec;
 
 use super::config::HttpConfig;
 
@@ -20,11 +22,22 @@ pub fn apply(config: &HttpConfig, rng: &mut Rng, info: &mut StreamInfo, head: &m
             let id = uuid::Builder::from_random_bytes(random(rng)).into_uuid();
             let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
             head.headers.set_known(Known::XRequestId, id.hyphenated().encode_lower(&mut text).as_bytes());
+        } else if edge && rules.pack_trace_reason {
+            forget_reason(head);
         }
     }
     if config.needs_facts {
         let id = head.headers.known(Known::XRequestId).filter(|id| !id.is_empty());
         info.stream_id = id.map(|id| String::from_utf8_lossy(id).into());
+    }
+}
+
+/// The id stays, but nobody has decided about the request yet.
+fn forget_reason(head: &mut RequestHead) {
+    let Some(id) = head.headers.known(Known::XRequestId) else { return };
+    let mut plain: SmallVec<[u8; 40]> = SmallVec::from_slice(id);
+    if Reason::NotTraceable.pack(&mut plain) && &*plain != id {
+        head.headers.set_known(Known::XRequestId, &plain);
     }
 }
 

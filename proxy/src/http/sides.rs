@@ -5,35 +5,79 @@ use std::task::Poll;
 use std::time::Instant;
 
 use sampan_filters_api::http::Phases;
-use sampan_filters_api::{LocalReply, Protocol, ResponseHead};
+use sampan_filters_api::{Headers, Known, LocalReply, Protocol, RequestHead, ResponseHead};
 
-use super::attempt::{Complete, End, Way};
+use super::attempt::{Attempt, Complete};
 use super::body::{BodyError, BodyReader, BodyWriter, Frame};
 use super::chain;
-use super::header_ops;
-use super::pump::{PumpError, Tap, pump};
+use super::extras::Extras;
+use super::h1::Framing;
+use super::h1::encode::Connection;
+use super::h1::syntax::content_length;
+use super::pump::{PumpError, pump};
+use super::relay::End;
+use super::retries::Next;
+use super::tail::Ending;
+use super::taps::{RequestTap, ResponseTap};
 use super::upstream::{self, Answer, Receiver};
+use super::{header_ops, held_response, internal_redirect};
 use crate::failure::{Failure, Kind};
 use crate::telemetry::stats::kinds::HttpCounter;
 
-impl Way<'_, '_, '_> {
+/// The HTTP status that the gRPC status in a response head stands for, where the request is gRPC.
+fn grpc_as_http(request: &RequestHead, response: &ResponseHead) -> Option<u16> {
+    let status = response.headers.value("grpc-status").filter(|_| request.is_grpc())?;
+    let status = std::str::from_utf8(status).ok()?.parse::<u32>().ok()?;
+    Some(match status {
+        0 => 200,
+        3 => 400,
+        16 => 401,
+        7 => 403,
+        5 => 404,
+        6 | 10 => 409,
+        8 => 429,
+        1 => 499,
+        12 => 501,
+        14 => 503,
+        4 => 504,
+        _ => 500,
+    })
+}
+
+impl Attempt<'_, '_, '_, '_> {
     /// Sends the body up, then watches the client.
     pub(super) async fn request_side(
         &self,
         body: &mut BodyReader<'_>,
         writer: &mut BodyWriter<'_>,
     ) -> Result<(), End> {
-        if self.switch.is_some() {
+        if self.relay.switch.is_some() {
             // The head goes now; anything else waits until the other side agrees.
             if poll_fn(|cx| writer.poll_flush(cx)).await.is_err() {
                 return Ok(());
             }
-            poll_fn(|_| if self.progress.switched.get() { Poll::Ready(()) } else { Poll::Pending }).await;
+            poll_fn(|_| if self.relay.progress.switched.get() { Poll::Ready(()) } else { Poll::Pending })
+                .await;
             body.switch_to_raw();
             writer.switch_to_raw();
         }
-        let mut tap = RequestTap { way: self, active: self.shared.borrow().wants(REQUEST_BODY) };
-        match pump(body, writer, &mut tap).await {
+        if self.relay.progress.request_done.get().is_none() {
+            self.relay.progress.awaits_body(true);
+        }
+        let mut tap = {
+            let shared = self.relay.shared.borrow();
+            let (active, tail) = (shared.wants(REQUEST_BODY), shared.wants(Phases::TAIL));
+            RequestTap { attempt: self, active, tail, counted: body.held_bytes() }
+        };
+        let pumped = match self.relay.extras.as_deref() {
+            None => pump(body, writer, &mut tap).await,
+            Some(extras) => match Box::pin(send_again(extras, writer)).await {
+                Ok(true) => Ok(()),
+                Ok(false) => pump(body, writer, &mut tap).await,
+                Err(error) => Err(PumpError::Writer(error)),
+            },
+        };
+        match pumped {
             Ok(()) => {}
             // The upstream may have answered before it closed; the response side will tell.
             Err(PumpError::Writer(_)) => return Ok(()),
@@ -41,14 +85,17 @@ impl Way<'_, '_, '_> {
             Err(PumpError::Reader(error)) => return Err(downstream_failure(&error).into()),
         }
         let now = Instant::now();
-        self.progress.request_done.set(Some(now));
-        if self.switch.is_some() {
+        if self.relay.progress.request_done.get().is_none() {
+            self.relay.progress.request_done.set(Some(now));
+            self.relay.progress.begin_try(&self.tried);
+        }
+        if self.relay.switch.is_some() {
             writer.close().await;
             return Ok(());
         }
-        if self.context.config.needs_facts {
-            let mut shared = self.shared.borrow_mut();
-            shared.info.request_complete = Some(now);
+        if self.relay.context.config.needs_facts {
+            let mut shared = self.relay.shared.borrow_mut();
+            shared.info.request_complete.get_or_insert(now);
             shared.info.upstream.request_sent.1 = Some(now);
         }
         poll_fn(|cx| body.poll_closed(cx)).await;
@@ -63,42 +110,74 @@ impl Way<'_, '_, '_> {
         protocol: Protocol,
     ) -> Result<Complete, End> {
         let mut answer = self.final_head(incoming, &mut receiver, protocol).await?;
-        if protocol == Protocol::Http2 && incoming.status == 200 && self.switch.is_some() {
+        if let Some(extras) = self.relay.extras.as_deref()
+            && let Some(end) = self.passed_over(extras, incoming)
+        {
+            let complete = self.relay.progress.request_done.get().is_some();
+            self.spent.set(complete && answer.persistent && answer.framing.is_empty());
+            return Err(end);
+        }
+        self.tried.answered();
+        self.wins();
+        if protocol == Protocol::Http2 && incoming.status == 200 && self.relay.switch.is_some() {
             answer.switched = true;
-            if self.switch.as_ref().is_some_and(|s| !s.is_connect()) {
+            if self.relay.switch.as_ref().is_some_and(|s| !s.is_connect()) {
                 // What HTTP/2 grants with 200 is 101 in HTTP/1.1, and so within the proxy.
                 incoming.status = 101;
             }
         }
+        if protocol != Protocol::Http2 && !answer.switched && self.refuses_websocket(incoming.status) {
+            self.target.responded(incoming.status, || None);
+            let reply = LocalReply::new(incoming.status, "websocket_handshake_unsuccessful").closing();
+            return Err(End::Reply(Box::new(reply)));
+        }
         let end = answer.framing.is_empty() && !answer.switched;
-        self.accept_head(incoming, end).await?;
-        let Some(responder) = self.responder.borrow_mut().take() else {
+        let mut body = receiver.body(answer.framing);
+        let held = self.accept_head(incoming, &answer, &mut body, protocol).await?;
+        let whole = held.is_some();
+        let (framing, end) = match held {
+            None => (reframed(answer.framing, &self.relay.shared.borrow().response.headers), end),
+            Some(held) => {
+                let end = held.is_empty();
+                (whole_framing(&held, &mut self.relay.shared.borrow_mut().response.headers), {
+                    body = BodyReader::held(held.into_frames(), body);
+                    end
+                })
+            }
+        };
+        let Some(responder) = self.relay.responder.borrow_mut().take() else {
             return Err(Failure::from(Kind::FilterFailed).into());
         };
         let started = {
-            let shared = self.shared.borrow();
+            let shared = self.relay.shared.borrow();
             if answer.switched {
-                self.progress.switched.set(true);
-                responder.start_switched(shared.response, self.switch.as_ref().and_then(|s| s.protocol()))
+                self.relay.progress.switched.set(true);
+                let upgrade = self.relay.switch.as_ref().and_then(|s| s.protocol());
+                responder.start_switched(shared.response, upgrade, Connection::upgrade(protocol))
             } else {
-                let now = Instant::now();
+                let now = self.relay.progress.last_activity();
                 // An answer before the end of the request ends the connection: what is left of the request is not read.
-                let early = self.progress.request_done.get().is_none();
+                let early = self.relay.progress.request_done.get().is_none();
                 if early {
-                    self.context.stats.http.inc(HttpCounter::DownstreamRqResponseBeforeRqComplete);
+                    self.relay.context.stats.http.inc(HttpCounter::DownstreamRqResponseBeforeRqComplete);
                 }
-                let close = early || self.context.should_close(now);
-                responder.start(shared.response, answer.framing, end, close)
+                let close = early || self.relay.context.should_close(now);
+                responder.start(shared.response, framing, end, close)
             }
         };
         let mut started = started.map_err(|_| Failure::from(Kind::DownstreamClosed).after_head())?;
-        self.progress.head_sent.set(true);
-        let mut body = receiver.body(answer.framing);
-        let mut tap = ResponseTap { way: self, active: self.shared.borrow().wants(RESPONSE_BODY) };
+        self.relay.progress.head_sent.set(true);
+        let mut tap = {
+            let shared = self.relay.shared.borrow();
+            // What was held has passed the filters already.
+            let (active, tail) =
+                (!whole && shared.wants(RESPONSE_BODY), !whole && shared.wants(Phases::TAIL));
+            ResponseTap { attempt: self, active, tail }
+        };
         let result = pump(&mut body, &mut started.body, &mut tap).await;
         match result {
             Ok(()) => {
-                if self.progress.switched.get() {
+                if self.relay.progress.switched.get() {
                     started.body.close().await;
                     self.record_tunnel_end();
                 }
@@ -106,7 +185,7 @@ impl Way<'_, '_, '_> {
                     keep: started.keep,
                     upstream_reusable: answer.persistent
                         && !answer.switched
-                        && self.progress.request_done.get().is_some(),
+                        && self.relay.progress.request_done.get().is_some(),
                 })
             }
             Err(PumpError::Reader(error)) => {
@@ -127,15 +206,49 @@ impl Way<'_, '_, '_> {
         }
     }
 
+    /// Why a response does not go to the client, where it does not.
+    fn passed_over(&self, extras: &Extras<'_>, head: &ResponseHead) -> Option<End> {
+        let relay = self.relay;
+        let grpc = || grpc_as_http(relay.shared.borrow().request, head);
+        let next = match &extras.retries {
+            Some(retries) if self.late.get() && retries.would_retry(head) => Next::Enough,
+            Some(retries) if extras.is_whole() && !self.late.get() => {
+                retries.after_response(relay.context, relay.shared, self.target, head)
+            }
+            _ => Next::Fine,
+        };
+        if let Next::Again(wait) = next {
+            self.target.retried(head.status, grpc());
+            return Some(End::Again(wait));
+        }
+        if let Some(rules) = extras.redirects
+            && internal_redirect::follow(relay, extras, rules, self.target, head)
+        {
+            self.target.redirected(head.status, grpc());
+            return Some(End::Redirected);
+        }
+        if next == Next::Enough && extras.hedge.has_others() {
+            self.target.outdone(head.status, grpc());
+            return Some(End::Outdone);
+        }
+        None
+    }
+
+    /// Whether a response is no answer to a WebSocket handshake: a success that does not switch.
+    fn refuses_websocket(&self, status: u16) -> bool {
+        let websocket = self.relay.switch.as_ref().and_then(|s| s.protocol()) == Some(b"websocket");
+        websocket && (200..400).contains(&status)
+    }
+
     /// A tunnel has no end of its own: whoever left first ended it.
     fn record_tunnel_end(&self) {
-        let kind = if self.progress.request_done.get().is_some() {
+        let kind = if self.relay.progress.request_done.get().is_some() {
             Kind::DownstreamClosed
         } else {
             Kind::UpstreamClosed
         };
         let verdict = Failure::from(kind).after_head().verdict();
-        super::stream::record(&mut self.shared.borrow_mut(), &verdict);
+        super::stream::record(&mut self.relay.shared.borrow_mut(), &verdict);
     }
 
     /// Reads heads until a final one; interim ones are passed on or dropped.
@@ -148,49 +261,104 @@ impl Way<'_, '_, '_> {
         loop {
             let answer =
                 receiver.head(incoming).await.map_err(|error| upstream::failure(error, protocol, false))?;
-            self.progress.touch();
+            self.relay.progress.touch();
+            self.tried.hear();
+            self.unheard.set(false);
             if incoming.status >= 200 || answer.switched {
                 return Ok(answer);
             }
-            if incoming.status == 100 && self.context.config.proxy_100_continue {
-                self.interim(incoming).await?;
+            if incoming.status == 100 && self.relay.context.config.proxy_100_continue {
+                Box::pin(self.interim(incoming)).await?;
             }
         }
     }
 
     pub(super) async fn interim(&self, head: &ResponseHead) -> Result<(), End> {
-        let Some(mut responder) = self.responder.borrow_mut().take() else { return Ok(()) };
+        let Some(mut responder) = self.relay.responder.borrow_mut().take() else { return Ok(()) };
         let sent = responder.interim(head).await;
-        *self.responder.borrow_mut() = Some(responder);
+        *self.relay.responder.borrow_mut() = Some(responder);
         sent.map_err(|_| Failure::from(Kind::DownstreamClosed).into())
     }
 
-    /// The head goes through filters and header changes.
-    async fn accept_head(&self, incoming: &mut ResponseHead, end: bool) -> Result<(), End> {
+    /// The head goes through filters and header changes; the whole response where a filter holds it.
+    async fn accept_head(
+        &self,
+        incoming: &mut ResponseHead,
+        answer: &Answer,
+        body: &mut BodyReader<'_>,
+        protocol: Protocol,
+    ) -> Result<Option<Ending>, End> {
+        let end = answer.framing.is_empty() && !answer.switched;
+        let mut held = None;
         {
-            let mut shared = self.shared.borrow_mut();
+            let mut shared = self.relay.shared.borrow_mut();
             std::mem::swap(shared.response, incoming);
             shared.has_response = true;
             let status = shared.response.status;
             shared.info.response_code = status;
             shared.info.details = "via_upstream".into();
             shared.info.bytes.response_headers = shared.response.headers.byte_size() as u64;
-            if self.context.config.needs_facts {
+            if self.relay.context.config.needs_facts {
                 shared.info.upstream.response_received.0 = Some(Instant::now());
             }
-            self.target.responded(status);
-            let took = self.progress.request_done.get().map(|_| self.target.since.elapsed());
-            header_ops::route_response(self.context, self.plan, self.target.weighted, took, &mut shared);
+            self.target.responded(status, || grpc_as_http(shared.request, shared.response));
+            self.target.heard(&shared.response.headers, true);
+            let now = self.relay.progress.last_activity();
+            let took = self
+                .relay
+                .progress
+                .request_done
+                .get()
+                .map(|_| now.saturating_duration_since(self.target.since));
+            header_ops::route_response(self.relay.context, self.relay.plan, self.target, took, &mut shared);
         }
-        if self.shared.borrow().wants(Phases::RESPONSE_HEAD) {
-            chain::response_head(self.shared, end).await.map_err(End::Reply)?;
+        let wanted = self.relay.shared.borrow().wants(Phases::RESPONSE_HEAD);
+        if wanted
+            // A tunnel has no end to wait for.
+            && let Some(hold) =
+                chain::response_head(self.relay.shared, 0, end || answer.switched).await.map_err(End::Reply)?
+        {
+            held = Some(Box::pin(held_response::held(self, body, protocol, hold)).await?);
         }
-        header_ops::finish_response(self.context, &mut self.shared.borrow_mut());
-        Ok(())
+        let mut shared = self.relay.shared.borrow_mut();
+        // A filter may have changed it.
+        shared.info.response_code = shared.response.status;
+        header_ops::finish_response(self.relay.context, &mut shared);
+        if self.relay.context.config.needs_facts {
+            let now = Instant::now();
+            shared.info.response_sent.0 = Some(now);
+            if end {
+                (shared.info.upstream.response_received.1, shared.info.response_sent.1) =
+                    (Some(now), Some(now));
+            }
+        }
+        Ok(held)
     }
 }
 
-fn downstream_failure(error: &BodyError) -> Failure {
+/// How a message is framed once filters have seen its head: one that has lost its length goes in chunks.
+pub(super) fn reframed(framing: Framing, headers: &Headers) -> Framing {
+    match framing {
+        Framing::Length(length) if length > 0 => match headers.known(Known::ContentLength) {
+            Some(value) => content_length(value).map_or(framing, Framing::Length),
+            None => Framing::Chunked,
+        },
+        other => other,
+    }
+}
+
+/// The framing of a response that has come whole; its length is told where it was told before.
+fn whole_framing(held: &Ending, headers: &mut Headers) -> Framing {
+    if !headers.has(Known::ContentLength) || !held.trailers.is_empty() {
+        headers.remove_known(Known::ContentLength);
+        return Framing::Chunked;
+    }
+    headers.set_known(Known::ContentLength, itoa::Buffer::new().format(held.data.len()));
+    Framing::Length(held.data.len() as u64)
+}
+
+/// What became of the client, where its body cannot be read.
+pub(super) fn downstream_failure(error: &BodyError) -> Failure {
     match error {
         BodyError::Closed => Kind::DownstreamClosed.into(),
         BodyError::Codec(error) => Kind::Codec(*error).into(),
@@ -201,55 +369,17 @@ fn downstream_failure(error: &BodyError) -> Failure {
 const REQUEST_BODY: Phases = Phases::REQUEST_DATA.and(Phases::REQUEST_TRAILERS);
 const RESPONSE_BODY: Phases = Phases::RESPONSE_DATA.and(Phases::RESPONSE_TRAILERS);
 
-struct RequestTap<'t, 'w, 'c, 's> {
-    way: &'t Way<'w, 'c, 's>,
-    active: bool,
-}
-
-impl Tap for RequestTap<'_, '_, '_, '_> {
-    async fn frame(&mut self, frame: &mut Frame) -> Result<(), Box<LocalReply>> {
-        if let Frame::Data(data, _) = frame {
-            self.way.shared.borrow_mut().info.bytes.received += data.len() as u64;
-            self.way.progress.touch();
+/// Sends what an earlier attempt sent; true if that was all.
+async fn send_again(extras: &Extras<'_>, writer: &mut BodyWriter<'_>) -> Result<bool, BodyError> {
+    for at in 0.. {
+        let Some(frame) = extras.frame(at) else { break };
+        let last = !matches!(frame, Frame::Data(_, false));
+        writer.start(frame)?;
+        poll_fn(|cx| writer.poll_ready(cx)).await?;
+        if last {
+            poll_fn(|cx| writer.poll_flush(cx)).await?;
+            return Ok(true);
         }
-        if self.active {
-            match frame {
-                Frame::Data(data, end) => chain::request_data(self.way.shared, data, *end).await?,
-                Frame::Trailers(trailers) => chain::request_trailers(self.way.shared, trailers).await?,
-                Frame::End => {}
-            }
-        }
-        Ok(())
     }
-}
-
-struct ResponseTap<'t, 'w, 'c, 's> {
-    way: &'t Way<'w, 'c, 's>,
-    active: bool,
-}
-
-impl Tap for ResponseTap<'_, '_, '_, '_> {
-    async fn frame(&mut self, frame: &mut Frame) -> Result<(), Box<LocalReply>> {
-        match frame {
-            Frame::Data(data, _) => {
-                self.way.shared.borrow_mut().info.bytes.sent += data.len() as u64;
-                self.way.progress.touch();
-            }
-            Frame::Trailers(trailers) => {
-                if self.way.context.config.needs_facts {
-                    self.way.shared.borrow_mut().trailers = Some(trailers.clone());
-                }
-                self.way.shared.borrow_mut().info.bytes.response_trailers = trailers.byte_size() as u64;
-            }
-            Frame::End => {}
-        }
-        if self.active {
-            match frame {
-                Frame::Data(data, end) => chain::response_data(self.way.shared, data, *end).await?,
-                Frame::Trailers(trailers) => chain::response_trailers(self.way.shared, trailers).await?,
-                Frame::End => {}
-            }
-        }
-        Ok(())
-    }
+    Ok(false)
 }

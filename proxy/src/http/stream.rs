@@ -3,23 +3,26 @@
 //! ```text
 //!  serve: count, admit (normalise, trust), route, filters
 //!    reply      redirect, direct response, refusal, failure --> local reply
-//!    forward    pick cluster and host, take a connection, send the head, then both directions side by side (`attempt`)
+//!    forward    pick cluster and host, take a connection, send the head, then both directions side by side (`relay`)
 //!  finish: counters, filters told, access logs
 //! ```
 
 use std::cell::RefCell;
 use std::time::{Instant, SystemTime};
 
-use sampan_filters_api::{Known, LocalReply, Protocol, RequestHead, ResponseHead, StreamInfo};
-use sampan_model::route::RouteHit;
+use sampan_filters_api::{Flag, Headers, Known, LocalReply, Protocol, RequestHead, ResponseHead, StreamInfo};
+use sampan_model::route::{ClusterRef, ClusterSpecifier, Redirect, RouteHit, WeightedTarget};
 
-use super::attempt;
-use super::chain::{self, Shared};
-use super::connection::HttpContext;
+use super::chain::Shared;
+use super::config::HeaderOps;
+use super::connection::{CurrentRoutes, HttpContext};
+use super::demand;
 use super::exchange::{Exchange, Responder};
-use super::reply;
-use super::route::{Action, RouteConfig, RoutePayload, VirtualHostPayload};
-use super::{forwarding, normalize, request_id};
+use super::hold::{self, Stop};
+use super::relay;
+use super::reply::{self, Levels};
+use super::route::{Action, HeaderLevels, RouteConfig, RoutePayload, VirtualHostPayload, WeightedPayload};
+use super::{forwarding, normalize, request_id, sides, trace};
 use crate::failure::{Failure, Kind, Verdict};
 use crate::net::alarm::Alarm;
 use crate::telemetry::stats::kinds::{HttpCounter, HttpGauge, HttpHistogram, HttpRouterCounter};
@@ -54,14 +57,36 @@ pub struct Ended {
     pub keep: bool,
 }
 
-/// Serves one request; whether its connection may serve another. `refusal` is what the codec found wrong with it.
+/// What became of a request.
+pub enum Outcome<'c> {
+    /// Its stream is over.
+    Ended(Ended),
+    /// A redirect has made another request of it.
+    Again(Box<Exchange<'c>>),
+}
+
+impl From<Ended> for Outcome<'_> {
+    fn from(ended: Ended) -> Self {
+        Outcome::Ended(ended)
+    }
+}
+
+/// How a request was served.
+pub struct Served {
+    /// Whether its connection may serve another.
+    pub keep: bool,
+    /// Whether a response was begun.
+    pub responded: bool,
+}
+
+/// Serves one request. `refusal` is what the codec found wrong with it.
 pub async fn serve(
     context: &HttpContext,
     scratch: &mut Scratch,
     exchange: Exchange<'_>,
     started: Instant,
     refusal: Option<Failure>,
-) -> bool {
+) -> Served {
     let _active = Active::enter(context, exchange.version);
     let mut info = StreamInfo::new(context.info.clone(), started, SystemTime::now());
     info.protocol = Some(exchange.version);
@@ -71,92 +96,222 @@ pub async fn serve(
     let wire = exchange.wire;
     let shared = Shared::new(request, response, &mut info);
     let shared = RefCell::new(shared);
-    let ended = run(context, &shared, incoming, alarm, exchange, refusal).await;
+    let mut next = run(context, &shared, incoming, alarm, exchange, refusal).await;
+    let ended = loop {
+        match next {
+            Outcome::Ended(ended) => break ended,
+            Outcome::Again(exchange) => {
+                begin_anew(context, &mut shared.borrow_mut(), &exchange);
+                next = Box::pin(run(context, &shared, incoming, alarm, *exchange, None)).await;
+            }
+        }
+    };
     if let Some(wire) = wire {
         let (received, sent) = (wire.io.received() - wire.received, wire.io.sent() - wire.sent);
         let mut shared = shared.borrow_mut();
         shared.info.bytes.downstream_wire_received = received;
         shared.info.bytes.downstream_wire_sent = sent;
-        context.stats.http.add(HttpCounter::DownstreamCxRxBytesTotal, received);
-        context.stats.http.add(HttpCounter::DownstreamCxTxBytesTotal, sent);
+        context.count_wire(wire.io);
     }
-    finish(context, &mut shared.borrow_mut());
-    ended.keep
+    let mut shared = shared.borrow_mut();
+    finish(context, &mut shared);
+    Served { keep: ended.keep, responded: shared.info.response_code > 0 }
 }
 
-async fn run(
+/// Counts and logs a request that ended before anyone saw it: refused by the codec, or never complete. `status` is what the
+/// codec answered; 0 is nothing.
+pub fn unseen(context: &HttpContext, version: Protocol, flag: Flag, details: &'static str, status: u16) {
+    let _active = Active::enter(context, version);
+    let mut info = StreamInfo::new(context.info.clone(), Instant::now(), SystemTime::now());
+    info.protocol = Some(version);
+    info.flags.set(flag);
+    info.details = details.into();
+    info.response_code = status;
+    context.stats.http.inc(HttpCounter::DownstreamRqRxReset);
+    let (mut request, mut response) = (RequestHead::default(), ResponseHead::default());
+    finish(context, &mut Shared::new(&mut request, &mut response, &mut info));
+}
+
+/// A request that was redirected is over, and logged; the one that it has become begins.
+fn begin_anew(context: &HttpContext, shared: &mut Shared<'_>, exchange: &Exchange<'_>) {
+    conclude(context, shared, false);
+    shared.begin_anew();
+    // As in Envoy, the body counts again where it goes up again.
+    shared.info.bytes.received += exchange.body.held_bytes() as u64;
+    count_request(context, exchange.version);
+}
+
+async fn run<'c>(
     context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
     incoming: &mut ResponseHead,
     alarm: &mut Alarm,
-    exchange: Exchange<'_>,
+    mut exchange: Exchange<'c>,
     refusal: Option<Failure>,
-) -> Ended {
+) -> Outcome<'c> {
     if let Some(failure) = refusal {
         // The request never came to its end: it is answered before that, and given up.
         context.stats.http.inc(HttpCounter::DownstreamRqResponseBeforeRqComplete);
         context.stats.http.inc(HttpCounter::DownstreamRqRxReset);
-        return fail(context, shared, exchange.into_responder(), &failure).await;
+        return fail(context, shared, exchange.into_responder(), &failure, &[]).await.into();
     }
+    if context.config.needs_facts
+        && exchange.framing.is_empty()
+        && shared.borrow().request.upgrade().is_none()
+    {
+        shared.borrow_mut().info.request_complete = Some(Instant::now());
+    }
+    let routes = routes(context, shared).await;
+    let routes: &RouteConfig = &routes;
     // Bound first: a borrow within the condition would last through the block.
-    let admitted = admit(context, &mut shared.borrow_mut());
+    let again = shared.borrow().redirects.is_some();
+    let admitted = if again { Ok(()) } else { admit(context, routes, &mut shared.borrow_mut()) };
     if let Err(reply) = admitted {
         if reply.details.starts_with("http1.") {
             // A head that breaks the protocol is not logged as if it were understood.
             shared.borrow_mut().request.clear();
         }
-        return answer(context, shared, exchange.into_responder(), *reply).await;
+        return answer(context, shared, exchange.into_responder(), *reply, &[]).await.into();
     }
-    let routes = context.config.routes.current();
     let random = context.worker.with_rng(|rng| rng.u64(..));
     let mut hit = find(context, routes, &shared.borrow(), random);
+    trace::begin(context, &mut shared.borrow_mut(), hit.as_ref());
     if !context.config.filters.is_empty() {
-        shared.borrow_mut().create_filters(&context.config.filters, hit.as_ref());
-        let end = exchange.framing.is_empty() && shared.borrow().request.upgrade().is_none();
-        if let Err(reply) = chain::request_head(shared, end).await {
-            return answer(context, shared, exchange.into_responder(), *reply).await;
+        shared.borrow_mut().create_filters(&context.worker, &context.config.filters, hit.as_ref(), random);
+        if let Some(hit) = &hit {
+            note_route(context, &mut shared.borrow_mut(), hit);
         }
+        let passed = hold::request_head(context, shared, &mut exchange).await;
+        if let Err(Stop::Failure(failure)) = passed {
+            return fail(context, shared, exchange.into_responder(), &failure, &[]).await.into();
+        }
+        if let Err(Stop::Reply(reply)) = passed {
+            if let Some(hit) = &hit {
+                note_cluster(context, &mut shared.borrow_mut(), hit, random);
+            }
+            let levels = hit.as_ref().and_then(|hit| forward_levels(routes, hit, random)).unwrap_or_default();
+            return answer(context, shared, exchange.into_responder(), *reply, &levels).await.into();
+        }
+        exchange.framing = sides::reframed(exchange.framing, &shared.borrow().request.headers);
         if std::mem::take(&mut shared.borrow_mut().clear_route) {
             hit = find(context, routes, &shared.borrow(), random);
         }
     }
+    // It has come to the router, whatever the router makes of it.
+    context.stats.router.inc(HttpRouterCounter::RqTotal);
     let Some(hit) = hit else {
         context.stats.router.inc(HttpRouterCounter::NoRoute);
-        return fail(context, shared, exchange.into_responder(), &Kind::NoRoute.into()).await;
+        return fail(context, shared, exchange.into_responder(), &Kind::NoRoute.into(), &[]).await.into();
     };
-    if context.config.needs_facts {
-        let mut shared = shared.borrow_mut();
-        shared.info.route_name.clone_from(&hit.route.payload.name);
-        shared.info.virtual_host = Some(hit.host.payload().name.clone());
-    }
+    note_route(context, &mut shared.borrow_mut(), &hit);
     let to_https = require_tls(&hit, &shared.borrow());
     if let Some(reply) = to_https {
-        return answer(context, shared, exchange.into_responder(), reply).await;
+        context.stats.router.inc(HttpRouterCounter::RqDirectResponse);
+        return answer(context, shared, exchange.into_responder(), reply, &[]).await.into();
     }
     match &hit.route.payload.action {
         Action::Redirect(redirect) => {
-            context.stats.router.inc(HttpRouterCounter::RqRedirect);
+            context.stats.router.inc(HttpRouterCounter::RqDirectResponse);
             let reply = reply::redirect(redirect, &hit.route.matcher, shared.borrow().request);
-            answer_routed(context, shared, exchange.into_responder(), reply, routes, &hit).await
+            show_rewritten(&mut shared.borrow_mut(), redirect, &hit);
+            answer_routed(context, shared, exchange.into_responder(), reply, routes, &hit).await.into()
         }
         Action::Direct(direct) => {
             context.stats.router.inc(HttpRouterCounter::RqDirectResponse);
             let reply = reply::direct(direct);
-            answer_routed(context, shared, exchange.into_responder(), reply, routes, &hit).await
+            answer_routed(context, shared, exchange.into_responder(), reply, routes, &hit).await.into()
         }
         Action::NonForwarding => {
-            fail(context, shared, exchange.into_responder(), &Kind::NoRoute.into()).await
+            // It names no cluster, and that is what Envoy says.
+            let levels = routes.header_levels(None, &hit.route.payload, hit.host.payload());
+            fail(context, shared, exchange.into_responder(), &Kind::NoCluster(503).into(), &levels)
+                .await
+                .into()
         }
         Action::Forward(forward) => {
-            context.stats.router.inc(HttpRouterCounter::RqTotal);
-            let plan = attempt::Plan { routes, hit, forward, random };
-            attempt::forward(context, shared, incoming, alarm, exchange, &plan).await
+            let plan = relay::Plan { routes, hit, forward, random };
+            relay::forward(context, shared, incoming, alarm, exchange, &plan).await
         }
     }
 }
 
+/// The routes in force. Where virtual hosts are fetched on demand, that of the request has been asked for.
+async fn routes<'c>(context: &'c HttpContext, shared: &RefCell<Shared<'_>>) -> CurrentRoutes<'c> {
+    let routes = context.routes(shared.borrow().request);
+    if !context.config.on_demand || routes.virtual_hosts.is_none() {
+        return routes;
+    }
+    let host = shared.borrow().request.authority().to_vec();
+    if routes.table.find_host(&host).is_some() || !Box::pin(demand::wait(context, &routes, &host)).await {
+        return routes;
+    }
+    context.routes(shared.borrow().request)
+}
+
+/// The facts of a route, for filters, logs and header formatters.
+pub(super) fn note_route(context: &HttpContext, shared: &mut Shared<'_>, hit: &Hit<'_>) {
+    if context.config.needs_facts {
+        shared.info.route_name.clone_from(&hit.route.payload.name);
+        shared.info.virtual_host = Some(hit.host.payload().name.clone());
+    }
+}
+
+/// The cluster of a request that a filter has answered: it would have gone there.
+fn note_cluster(context: &HttpContext, shared: &mut Shared<'_>, hit: &Hit<'_>, random: u64) {
+    let Some(reference) = named_cluster(hit, random) else { return };
+    if context.config.needs_facts && context.worker.snapshot_ref().clusters.entry(reference.slot).is_some() {
+        shared.info.upstream.cluster = Some(reference.name.clone());
+        shared.info.upstream.facts = context.worker.cluster(reference.slot).map(|cluster| cluster.facts());
+    }
+}
+
+/// The cluster that a route names; none where a header does, or where nothing is forwarded.
+pub(super) fn named_cluster<'h>(hit: &Hit<'h>, random: u64) -> Option<&'h ClusterRef> {
+    let Action::Forward(forward) = &hit.route.payload.action else { return None };
+    match &forward.action.cluster {
+        ClusterSpecifier::Cluster(reference) => Some(reference),
+        ClusterSpecifier::Weighted(clusters) => match &clusters.choose(random).target {
+            WeightedTarget::Cluster(reference) => Some(reference),
+            WeightedTarget::Header(_) => None,
+        },
+        ClusterSpecifier::Header(_) => None,
+    }
+}
+
+/// What the weighted cluster of a route carries, where the route has such.
+pub(super) fn weighted<'h>(hit: &Hit<'h>, random: u64) -> Option<&'h WeightedPayload> {
+    let Action::Forward(forward) = &hit.route.payload.action else { return None };
+    match &forward.action.cluster {
+        ClusterSpecifier::Weighted(clusters) => Some(&clusters.choose(random).payload),
+        _ => None,
+    }
+}
+
+/// Logs show the path that a redirect rewrites as it will be, and the old one beside it.
+fn show_rewritten(shared: &mut Shared<'_>, redirect: &Redirect, hit: &Hit<'_>) {
+    if let Some(path) = redirect.rewritten(shared.request.path(), &hit.route.matcher) {
+        let original = shared.request.path().to_vec();
+        shared.request.headers.set_known(Known::XEnvoyOriginalPath, original);
+        shared.request.set_path(&path);
+    }
+}
+
+/// The header changes that hold for every answer of a route that forwards, the proxy's own ones included.
+pub(super) fn forward_levels<'l>(
+    routes: &'l RouteConfig,
+    hit: &Hit<'l>,
+    random: u64,
+) -> Option<HeaderLevels<'l>> {
+    let Action::Forward(_) = &hit.route.payload.action else { return None };
+    Some(routes.header_levels(weighted(hit, random), &hit.route.payload, hit.host.payload()))
+}
+
 /// What the connection manager does to every request before it is routed.
-fn admit(context: &HttpContext, shared: &mut Shared<'_>) -> Result<(), Box<LocalReply>> {
+fn admit(
+    context: &HttpContext,
+    routes: &RouteConfig,
+    shared: &mut Shared<'_>,
+) -> Result<(), Box<LocalReply>> {
     let config = &context.config;
     let head = &mut *shared.request;
     if head.authority().is_empty() {
@@ -167,12 +322,12 @@ fn admit(context: &HttpContext, shared: &mut Shared<'_>) -> Result<(), Box<Local
         context.stats.http.inc(HttpCounter::DownstreamRqFailedPathNormalization);
         refusal.into_reply()
     })?;
-    forwarding::apply(config, &context.info, shared.info, head);
+    forwarding::apply(config, &routes.internal_only_headers, &context.info, shared.info, head);
     context.worker.with_rng(|rng| request_id::apply(config, rng, shared.info, head));
     Ok(())
 }
 
-fn find<'t>(
+pub(super) fn find<'t>(
     context: &HttpContext,
     routes: &'t RouteConfig,
     shared: &Shared<'_>,
@@ -181,7 +336,8 @@ fn find<'t>(
     let snapshot = context.worker.snapshot_ref();
     let runtime: &crate::runtime::Runtime = &snapshot.runtime;
     let matching = sampan_model::route::MatchContext { random, runtime };
-    routes.table.find(&super::route::View(shared.request), &matching)
+    let view = super::route::View { request: shared.request, tls: context.info.tls.as_deref() };
+    routes.table.find(&view, &matching)
 }
 
 /// `require_tls` of the virtual host: a redirect to https.
@@ -191,32 +347,37 @@ fn require_tls(hit: &Hit<'_>, shared: &Shared<'_>) -> Option<LocalReply> {
     hit.host.tls_requirement().redirects(proto, internal).then(|| reply::https_redirect(shared.request))
 }
 
-/// Answers with what a failure means.
+/// Answers with what a failure means; `levels` are the route's header changes, where one was chosen.
 pub(super) async fn fail(
     context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
     responder: Responder<'_>,
     failure: &Failure,
+    levels: &[&HeaderOps],
 ) -> Ended {
-    if failure.kind == Kind::Overflow && !context.config.suppress_envoy_headers {
-        let mut reply = local_reply(failure.verdict());
-        reply.headers.append_known(Known::XEnvoyOverloaded, "true");
-        return answer(context, shared, responder, reply).await;
-    }
-    answer_verdict(context, shared, responder, failure.verdict()).await
+    fail_with(context, shared, responder, failure, levels, Headers::new()).await
 }
 
-async fn answer_verdict(
+/// As [`fail`], with more headers.
+pub(super) async fn fail_with(
     context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
     responder: Responder<'_>,
-    verdict: Verdict,
+    failure: &Failure,
+    levels: &[&HeaderOps],
+    more: Headers,
 ) -> Ended {
+    let verdict = failure.verdict();
     if verdict.status == 0 {
         record(&mut shared.borrow_mut(), &verdict);
         return Ended { keep: false };
     }
-    answer(context, shared, responder, local_reply(verdict)).await
+    let mut reply = local_reply(verdict);
+    if failure.kind == Kind::Overflow && !context.config.suppress_envoy_headers {
+        reply.headers.append_known(Known::XEnvoyOverloaded, "true");
+    }
+    reply.headers.extend_from(&more);
+    answer(context, shared, responder, reply, levels).await
 }
 
 fn local_reply(verdict: Verdict) -> LocalReply {
@@ -236,14 +397,16 @@ pub(super) fn record(shared: &mut Shared<'_>, verdict: &Verdict) {
     shared.info.details.clone_from(&verdict.details);
 }
 
-/// Sends a local reply.
+/// Sends a local reply; see [`fail`] for `levels`.
 pub(super) async fn answer(
     context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
     responder: Responder<'_>,
     reply: LocalReply,
+    levels: &[&HeaderOps],
 ) -> Ended {
-    reply::send(context, shared, responder, reply, &[]).await
+    // Boxed, here and below: few streams end so, and all would carry the room for it.
+    Box::pin(reply::send(context, shared, responder, reply, Levels::Before(levels))).await
 }
 
 /// Sends a local reply that a route asked for, with the route's header changes.
@@ -256,14 +419,18 @@ async fn answer_routed(
     hit: &Hit<'_>,
 ) -> Ended {
     let levels = routes.header_levels(None, &hit.route.payload, hit.host.payload());
-    reply::send(context, shared, responder, reply, &levels).await
+    Box::pin(reply::send(context, shared, responder, reply, Levels::After(&levels))).await
 }
 
 /// Counters, filters, access logs.
 fn finish(context: &HttpContext, shared: &mut Shared<'_>) {
+    conclude(context, shared, true);
+}
+
+/// As [`finish`]; `answered` unless the client got nothing, for its request goes on as another one.
+fn conclude(context: &HttpContext, shared: &mut Shared<'_>, answered: bool) {
     let now = Instant::now();
     shared.info.end = Some(now);
-    shared.complete();
     if context.config.needs_facts {
         shared.info.bytes.request_headers = request_size(shared.request);
         if shared.has_response {
@@ -271,11 +438,14 @@ fn finish(context: &HttpContext, shared: &mut Shared<'_>) {
                 (":status200".len() + shared.response.headers.byte_size()) as u64;
         }
     }
+    shared.complete();
     let http = &context.stats.http;
     http.record(HttpHistogram::DownstreamRqTime, now.duration_since(shared.info.start).as_millis() as u64);
-    if shared.info.response_code > 0 {
+    // Health checks that the filter of that name knows are left out of the counts of responses, as in Envoy.
+    if answered && shared.info.response_code > 0 && !shared.info.health_check {
         context.stats.response(shared.info.response_code);
     }
+    trace::finish(context, shared, now);
     if !context.config.access_logs.is_empty() {
         crate::telemetry::log_stream(
             &context.worker,
@@ -301,19 +471,23 @@ fn request_size(head: &RequestHead) -> u64 {
     (pseudo + head.headers.byte_size()) as u64
 }
 
+fn count_request(context: &HttpContext, version: Protocol) {
+    let http = &context.stats.http;
+    http.inc(HttpCounter::DownstreamRqTotal);
+    http.inc(if version == Protocol::Http2 {
+        HttpCounter::DownstreamRqHttp2Total
+    } else {
+        HttpCounter::DownstreamRqHttp1Total
+    });
+}
+
 /// A stream that is counted as under way.
 struct Active<'c>(&'c HttpContext);
 
 impl<'c> Active<'c> {
     fn enter(context: &'c HttpContext, version: Protocol) -> Self {
-        let http = &context.stats.http;
-        http.inc(HttpCounter::DownstreamRqTotal);
-        http.inc(if version == Protocol::Http2 {
-            HttpCounter::DownstreamRqHttp2Total
-        } else {
-            HttpCounter::DownstreamRqHttp1Total
-        });
-        http.raise(HttpGauge::DownstreamRqActive);
+        count_request(context, version);
+        context.stats.http.raise(HttpGauge::DownstreamRqActive);
         context.active.set(context.active.get() + 1);
         Self(context)
     }

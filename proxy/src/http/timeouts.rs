@@ -1,6 +1,6 @@
 //! How long a stream may take: the limits of configuration and of the request's own headers, put together.
 //!
-//! Called once by [`super::attempt`], which keeps the deadlines. The headers that tell the upstream of them
+//! Called once by [`super::relay`], which keeps the deadlines. The headers that tell the upstream of them
 //! (`x-envoy-expected-rq-timeout-ms`, `grpc-timeout`) are set here too, since they are the same numbers.
 //!
 //! ```text
@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use sampan_filters_api::{Headers, Known};
 use sampan_model::route::RouteTimeouts;
 
-use super::attempt::Plan;
 use super::chain::Shared;
+use super::config::HttpTimeouts;
 use super::connection::HttpContext;
+use super::relay::Plan;
 use crate::upstream::cluster::WorkerCluster;
 
 /// The limits of one stream; `None` is without limit.
@@ -26,12 +27,24 @@ pub struct Deadlines {
     pub idle: Option<Duration>,
     /// From the end of the request to the end of the response.
     pub response: Option<Duration>,
+    /// From then, or from when a try has its connection, to its response.
+    pub per_try: Option<Duration>,
+    /// Without a byte from the upstream of a try, once the request is complete.
+    pub per_try_idle: Option<Duration>,
+    /// A try that takes longer than that goes on, beside another one.
+    pub hedges: bool,
+    /// A timeout of the response is answered with 204 (`x-envoy-upstream-rq-timeout-alt-response`).
+    pub alternative: bool,
     /// When the whole request must have arrived.
     pub request: Option<Instant>,
     /// When the downstream stream must be over.
     pub max_stream: Option<Instant>,
     /// When the upstream stream must be over.
     pub upstream_max: Option<Instant>,
+    /// Between bytes of the request's body, until the response begins.
+    pub body_idle: Option<Duration>,
+    /// For a client that takes nothing of the response.
+    pub flush: Option<Duration>,
 }
 
 /// Works out the limits, and tells the upstream.
@@ -46,19 +59,41 @@ pub fn deadlines(
     let is_grpc = shared.request.headers.has(Known::ContentType) && shared.request.is_grpc();
     let headers = &mut shared.request.headers;
     let max_stream = max_stream(route, config.max_stream, headers, is_grpc);
-    let response = Response::take(route, headers);
-    if !context.config.suppress_envoy_headers {
-        response.announce(headers);
-    }
+    let legacy = if is_grpc {
+        route.legacy_grpc(headers.known(Known::GrpcTimeout).and_then(grpc_timeout))
+    } else {
+        None
+    };
+    let retry = plan.retry_policy();
+    let mut response = Response::take(route, legacy, retry.and_then(|retry| retry.per_try_timeout), headers);
+    let per_try_idle = retry.and_then(|retry| retry.per_try_idle_timeout);
+    response.hedged = (response.per_try.is_some() || per_try_idle.is_some()) && plan.hedges(headers);
+    response.announce(headers, !context.config.suppress_envoy_headers, legacy.is_some());
+    let alternative = headers.has(Known::XEnvoyUpstreamRqTimeoutAltResponse);
+    headers.remove_known(Known::XEnvoyUpstreamRqTimeoutAltResponse);
     let start = shared.info.start;
+    // A stream that goes both ways may be silent in one of them for long.
+    let both_ways = is_grpc || shared.request.upgrade().is_some() || shared.request.method() == b"CONNECT";
     let upstream_max = cluster.config().http.common.max_stream_duration;
     Deadlines {
         idle: route.idle.or(config.stream_idle).filter(|limit| !limit.is_zero()),
         response: response.global,
+        per_try: response.per_try,
+        per_try_idle,
+        hedges: response.hedged,
+        alternative,
         request: config.request.filter(|limit| !limit.is_zero()).map(|limit| start + limit),
         max_stream: max_stream.map(|limit| start + limit),
         upstream_max: upstream_max.filter(|limit| !limit.is_zero()).map(|limit| Instant::now() + limit),
+        body_idle: config.body_idle.filter(|_| route.idle.is_none() && !both_ways),
+        flush: flush(route, config),
     }
+}
+
+/// The route's, else the connection manager's own, else an idle timeout that somebody has configured.
+fn flush(route: &RouteTimeouts, config: &HttpTimeouts) -> Option<Duration> {
+    let of_route = if config.stream_flush_configured { route.flush } else { route.flush.or(route.idle) };
+    of_route.or(config.stream_flush).filter(|limit| !limit.is_zero())
 }
 
 /// How long the response may take.
@@ -68,28 +103,45 @@ struct Response {
     global: Option<Duration>,
     /// One of them.
     per_try: Option<Duration>,
+    /// One of them may go on beyond that.
+    hedged: bool,
 }
 
 impl Response {
     /// Takes the client's wishes out of the request. Those of external clients were removed before.
-    fn take(route: &RouteTimeouts, headers: &mut Headers) -> Self {
+    /// `legacy` is what stands for the route's timeout with `max_grpc_timeout`.
+    fn take(
+        route: &RouteTimeouts,
+        legacy: Option<Duration>,
+        per_try: Option<Duration>,
+        headers: &mut Headers,
+    ) -> Self {
+        let own = || match legacy {
+            Some(limit) => Some(limit).filter(|limit| !limit.is_zero()),
+            None => route.effective_request(),
+        };
         let mut taken = |known| {
             let millis = headers.known(known).and_then(number);
             headers.remove_known(known);
             millis.map(Duration::from_millis)
         };
         let global = taken(Known::XEnvoyUpstreamRqTimeoutMs)
-            .map_or_else(|| route.effective_request(), |limit| Some(limit).filter(|limit| !limit.is_zero()));
+            .map_or_else(own, |limit| Some(limit).filter(|limit| !limit.is_zero()));
         let per_try = taken(Known::XEnvoyUpstreamRqPerTryTimeoutMs)
+            .or(per_try)
             .filter(|limit| !limit.is_zero() && global.is_none_or(|global| *limit < global));
-        Self { global, per_try }
+        Self { global, per_try, hedged: false }
     }
 
-    /// Sets `x-envoy-expected-rq-timeout-ms`, unless there is no limit.
-    fn announce(self, headers: &mut Headers) {
-        if let Some(limit) = self.per_try.or(self.global) {
+    /// Sets `x-envoy-expected-rq-timeout-ms` and, with `max_grpc_timeout`, `grpc-timeout`, unless there is no limit.
+    fn announce(self, headers: &mut Headers, expected: bool, grpc: bool) {
+        let Some(limit) = self.per_try.filter(|_| !self.hedged).or(self.global) else { return };
+        if expected {
             let millis = limit.as_millis().max(1);
             headers.set_known(Known::XEnvoyExpectedRqTimeoutMs, itoa::Buffer::new().format(millis));
+        }
+        if grpc {
+            headers.set_known(Known::GrpcTimeout, grpc_timeout_text(limit));
         }
     }
 }
@@ -187,7 +239,7 @@ mod tests {
         ];
         for (route, fields, expected) in rows {
             let mut headers = headers(fields);
-            Response::take(&route, &mut headers).announce(&mut headers);
+            Response::take(&route, None, None, &mut headers).announce(&mut headers, true, false);
             let told = headers.known(Known::XEnvoyExpectedRqTimeoutMs);
             assert_eq!(told, expected.map(str::as_bytes), "{fields:?}");
             assert!(!headers.has(Known::XEnvoyUpstreamRqTimeoutMs));
@@ -228,6 +280,54 @@ mod tests {
             let mut headers = headers(&[("grpc-timeout", value)]);
             assert_eq!(max_stream(&open, None, &mut headers, true), None, "{value}");
             assert_eq!(headers.known(Known::GrpcTimeout), Some(value.as_bytes()));
+        }
+    }
+
+    /// What Envoy 1.40 makes of `max_grpc_timeout` and `grpc_timeout_offset`.
+    #[test]
+    fn legacy_grpc_timeouts() {
+        let millis = Duration::from_millis;
+        let open = RouteTimeouts { max_grpc_timeout: Some(Duration::ZERO), ..RouteTimeouts::default() };
+        let five = RouteTimeouts {
+            max_grpc_timeout: Some(millis(5000)),
+            grpc_timeout_offset: Some(millis(500)),
+            ..RouteTimeouts::default()
+        };
+        for (value, with_open, with_five) in [
+            (None, None, Some("5000m")),
+            (Some("1S"), Some("1000m"), Some("500m")),
+            (Some("100m"), Some("100m"), Some("100m")),
+            (Some("500m"), Some("500m"), Some("500m")),
+            (Some("10S"), Some("10000m"), Some("5000m")),
+            (Some("0m"), Some("0m"), Some("5000m")),
+        ] {
+            for (route, expected) in [(&open, with_open), (&five, with_five)] {
+                let mut headers =
+                    headers(&value.map(|value| ("grpc-timeout", value)).into_iter().collect::<Vec<_>>());
+                let limit = route.legacy_grpc(headers.known(Known::GrpcTimeout).and_then(grpc_timeout));
+                Response::take(route, limit, None, &mut headers).announce(&mut headers, true, true);
+                assert_eq!(headers.known(Known::GrpcTimeout), expected.map(str::as_bytes), "{value:?}");
+            }
+        }
+        let newer = RouteTimeouts { has_max_stream: true, ..open };
+        assert_eq!((newer.legacy_grpc(None), newer.effective_request()), (None, None));
+    }
+
+    #[test]
+    fn where_the_flush_timeout_comes_from() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        let route = |flush, idle| RouteTimeouts { flush, idle, ..RouteTimeouts::default() };
+        let own = HttpTimeouts::default();
+        let set = HttpTimeouts { stream_flush: seconds(5), stream_flush_configured: true, ..own.clone() };
+        for (route, config, expected) in [
+            (route(None, None), &own, seconds(60)),
+            (route(None, seconds(7)), &own, seconds(7)),
+            (route(None, seconds(0)), &own, None),
+            (route(seconds(3), seconds(7)), &own, seconds(3)),
+            (route(None, seconds(7)), &set, seconds(5)),
+            (route(seconds(0), seconds(7)), &set, None),
+        ] {
+            assert_eq!(flush(&route, config), expected, "{route:?}");
         }
     }
 

@@ -1,19 +1,26 @@
 //! The upstream half of a stream: sends a request head, reads the response head, hands over the bodies.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Poll;
 
-use ::h2::client::ResponseFuture;
-use bytes::BytesMut;
+use ::h2::client::{ResponseFuture, SendRequest};
+use bytes::{Bytes, BytesMut};
 use sampan_filters_api::{Protocol, ResponseHead};
+use sampan_model::cluster::Cluster;
+use sampan_model::route::Priority;
 
 use super::body::{BodyError, BodyReader, H1Reader};
+use super::h1::encode::NameCase;
 use super::h1::response::{self, RequestKind};
 use super::h1::scan::Scanner;
 use super::h1::{Framing, HeadLimits};
 use super::h2;
 use crate::failure::{Failure, Kind};
 use crate::net::io::Io;
+use crate::upstream::cluster::WorkerCluster;
+use crate::upstream::pool::h2::Lease;
+use crate::upstream::pool::{self, HostPool};
 
 /// Reads the response to a request that was sent.
 pub enum Receiver<'u> {
@@ -144,7 +151,7 @@ impl H2Receiver {
             std::pin::Pin::new(&mut self.response).poll(cx).map(|response| response.map(Ok))
         })
         .await
-        .map_err(|e: ::h2::Error| BodyError::from(e))?;
+        .map_err(stream_error)?;
         let answer =
             |framing| Answer { framing, persistent: true, switched: false, version: Protocol::Http2 };
         match interim {
@@ -183,5 +190,68 @@ pub fn failure(error: BodyError, protocol: Protocol, after_head: bool) -> Failur
         BodyError::Codec(error) => Kind::UpstreamProtocol(error.reason),
         BodyError::Reset(reason) => Kind::UpstreamReset { refused: reason == ::h2::Reason::REFUSED_STREAM },
     };
-    Failure { kind, after_head }
+    Failure { after_head, ..kind.into() }
+}
+
+/// What ended a stream before its response began. A connection that its peer is giving up refuses the streams that came too late.
+pub fn stream_error(error: ::h2::Error) -> BodyError {
+    if error.is_go_away() && error.is_remote() {
+        return BodyError::Reset(::h2::Reason::REFUSED_STREAM);
+    }
+    error.into()
+}
+
+/// Finds a connection that takes another stream.
+pub async fn open_stream(
+    cluster: &Rc<WorkerCluster>,
+    pool: &Rc<HostPool>,
+    priority: Priority,
+) -> Result<(Lease, SendRequest<Bytes>), Failure> {
+    loop {
+        let lease = pool::h2::take(cluster, pool, priority).await?;
+        let reused = lease.connection.has_served();
+        match lease.sender().ready().await {
+            Ok(sender) => return Ok((lease, sender)),
+            // Its peer has left since it was used last, and nothing was sent: another one will do.
+            Err(_) if reused => lease.drain(),
+            Err(error) => {
+                lease.drain();
+                return Err(failure(stream_error(error), Protocol::Http2, false));
+            }
+        }
+    }
+}
+
+/// How a cluster speaks HTTP/1.1.
+#[derive(Clone, Copy)]
+pub struct H1Settings {
+    /// Limits of heads and trailers.
+    pub limits: HeadLimits,
+    /// Case of field names.
+    pub case: NameCase,
+    /// Whether trailers are passed on.
+    pub trailers: bool,
+    /// Bytes of a body that may be read ahead.
+    pub buffer: usize,
+}
+
+impl H1Settings {
+    /// Those of a cluster.
+    pub fn of(config: &Cluster) -> Self {
+        let http1 = &config.http.http1;
+        let common = &config.http.common;
+        Self {
+            limits: HeadLimits {
+                bytes: common.max_response_headers_kb as usize * 1024,
+                fields: common.max_headers_count as usize,
+            },
+            case: match (http1.preserve_case, http1.proper_case) {
+                (true, _) => NameCase::Preserve,
+                (_, true) => NameCase::Proper,
+                _ => NameCase::Lower,
+            },
+            trailers: http1.enable_trailers,
+            buffer: config.per_connection_buffer_limit as usize,
+        }
+    }
 }

@@ -62,29 +62,64 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// Binds `config` for `workers` workers, taking over what `previous` has bound already.
+/// Binds `config` for `workers` workers, taking over what versions before it have bound already. Nothing is accepted, nor queued,
+/// before [`ActiveListener::open`].
 pub fn bind(
     config: Arc<Listener>,
     workers: usize,
-    previous: Option<&ActiveListener>,
+    previous: &[&ActiveListener],
 ) -> Result<ActiveListener, BindError> {
     let mut bound = Vec::new();
     let wanted: &[ListenAddress] = if config.bind_to_port { &config.addresses } else { &[] };
     for address in wanted {
-        let same = previous.and_then(|p| p.bound.iter().find(|b| b.wanted == *address));
+        let same = previous.iter().find_map(|p| p.bound.iter().find(|b| b.wanted == *address));
         bound.push(match same {
             Some(same) => same.clone(),
             None => Arc::new(BoundAddress::new(address, workers)?),
         });
     }
-    let counts = previous.map_or_else(
+    let counts = previous.first().map_or_else(
         || Arc::new(ListenerCounts { active: AtomicU64::new(0), loads: Loads::new(workers) }),
         |p| p.counts.clone(),
     );
     Ok(ActiveListener { config, bound, counts })
 }
 
+impl ActiveListener {
+    /// Counts a connection out of those that a worker has, where they are balanced.
+    pub fn unbalance(&self, worker: usize) {
+        if self.config.exact_balance {
+            self.counts.loads.remove(worker);
+        }
+    }
+
+    /// Whether an address is one of its own.
+    pub fn has(&self, address: &Address) -> bool {
+        self.bound.iter().any(|bound| bound.address == *address)
+            || (self.bound.is_empty() && self.config.addresses.iter().any(|a| a.address == *address))
+    }
+
+    /// Lets the kernel queue connections.
+    ///
+    /// # Errors
+    /// Another process took the port since it was bound.
+    pub fn open(&self) -> io::Result<()> {
+        self.bound.iter().try_for_each(|bound| bound.listen())
+    }
+}
+
 impl BoundAddress {
+    fn listen(&self) -> io::Result<()> {
+        let backlog = i32::try_from(self.wanted.options.backlog).unwrap_or(i32::MAX);
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        for socket in sockets.iter().flatten() {
+            if let ListenSocket::Tcp(socket) = socket {
+                rustix::net::listen(socket, backlog)?;
+            }
+        }
+        Ok(())
+    }
+
     fn new(wanted: &ListenAddress, workers: usize) -> Result<Self, BindError> {
         let failed = |source| BindError { address: wanted.address.clone(), source };
         let (address, sockets) = match &wanted.address {
@@ -113,13 +148,13 @@ fn listen_tcp(
     wanted: &ListenAddress,
     workers: usize,
 ) -> io::Result<(Address, Vec<ListenSocket>)> {
-    let first = socket::listen_tcp(address, &wanted.options)?;
+    let first = socket::bind_tcp(address, &wanted.options)?;
     address.set_port(first.local_addr()?.port());
     let mut sockets = vec![ListenSocket::Tcp(first)];
     while sockets.len() < workers {
         let next = match &sockets[0] {
             ListenSocket::Tcp(first) if !wanted.options.reuse_port => first.try_clone()?,
-            _ => socket::listen_tcp(address, &wanted.options)?,
+            _ => socket::bind_tcp(address, &wanted.options)?,
         };
         sockets.push(ListenSocket::Tcp(next));
     }

@@ -7,10 +7,13 @@ use sampan_filters_api::Address;
 use sampan_filters_api::network::NetworkFilterFactory;
 
 use super::filter_chain::ChainMatcher;
-use crate::http::config::HttpConfig;
+use super::filters::ListenerFilters;
+use super::retire::Retirement;
+use crate::http::config::{FilterSource, HttpConfig};
 use crate::net::socket::ListenOptions;
 use crate::tcp::config::TcpConfig;
 use crate::telemetry::access_log::AccessLog;
+use crate::tls::context::ServerContext;
 
 /// A listener.
 pub struct Listener {
@@ -20,6 +23,8 @@ pub struct Listener {
     pub stat_prefix: Arc<str>,
     /// `address` and `additional_addresses`.
     pub addresses: Vec<ListenAddress>,
+    /// What looks at connections before a chain is chosen; none where nothing does.
+    pub filters: Option<Box<ListenerFilters>>,
     /// Which connection gets which chain.
     pub chains: ChainMatcher,
     /// `per_connection_buffer_limit_bytes`
@@ -36,10 +41,22 @@ pub struct Listener {
     pub bind_to_port: bool,
     /// `traffic_direction` INBOUND, which `/drain_listeners?inboundonly` asks for.
     pub inbound: bool,
+    /// `traffic_direction` OUTBOUND, by which traces tell the caller's side.
+    pub outbound: bool,
     /// `drain_type` MODIFY_ONLY: keeps accepting while the process drains.
     pub drain_on_modify_only: bool,
     /// `access_log`: connections that end before a chain takes them.
     pub access_logs: Vec<Arc<AccessLog>>,
+}
+
+impl Listener {
+    /// An address that another listener has as well: both would answer there, or be handed the same redirected connections.
+    pub fn shares_address(&self, other: &Listener) -> Option<&Address> {
+        let any_port = |address: &Address| address.socket().is_some_and(|address| address.port() == 0);
+        let own = self.addresses.iter().map(|own| &own.address);
+        own.filter(|address| !(any_port(address) && self.bind_to_port && other.bind_to_port))
+            .find(|address| other.addresses.iter().any(|theirs| theirs.address == **address))
+    }
 }
 
 /// One address of a listener.
@@ -58,11 +75,15 @@ pub struct FilterChain {
     /// `name`; may be empty.
     pub name: Arc<str>,
     /// Network filters before the last one.
-    pub filters: Vec<Arc<dyn NetworkFilterFactory>>,
+    pub filters: Vec<FilterSource<dyn NetworkFilterFactory>>,
     /// The last filter.
     pub terminal: Terminal,
-    /// `transport_socket_connect_timeout`
+    /// TLS, where the chain has it.
+    pub tls: Option<Arc<ServerContext>>,
+    /// How long a TLS handshake may take: `transport_socket_connect_timeout`.
     pub transport_connect_timeout: Option<Duration>,
+    /// Whether a newer configuration has no place for it.
+    pub retirement: Retirement,
 }
 
 /// What ends a filter chain.

@@ -14,6 +14,7 @@ use bytes::{BufMut, BytesMut};
 use sampan_filters_api::Address;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 use tokio_util::io::poll_read_buf;
 
 /// A connected transport, and how many bytes went through it.
@@ -22,6 +23,7 @@ pub struct Io {
     transport: Transport,
     received: Cell<u64>,
     sent: Cell<u64>,
+    front: RefCell<Option<Box<Front>>>,
 }
 
 /// The kinds of transport.
@@ -31,6 +33,8 @@ enum Transport {
     Tcp(RefCell<TcpStream>),
     /// A unix stream socket
     Unix(RefCell<UnixStream>),
+    /// TLS over one of the others
+    Tls(Box<RefCell<TlsStream<Io>>>),
 }
 
 impl From<TcpStream> for Io {
@@ -45,9 +49,15 @@ impl From<UnixStream> for Io {
     }
 }
 
+impl From<TlsStream<Io>> for Io {
+    fn from(stream: TlsStream<Io>) -> Self {
+        Transport::Tls(Box::new(RefCell::new(stream))).into()
+    }
+}
+
 impl From<Transport> for Io {
     fn from(transport: Transport) -> Self {
-        Io { transport, received: Cell::new(0), sent: Cell::new(0) }
+        Io { transport, received: Cell::new(0), sent: Cell::new(0), front: RefCell::new(None) }
     }
 }
 
@@ -65,9 +75,18 @@ macro_rules! with {
                 let $stream = Pin::new(&mut *guard);
                 $op
             }
+            Transport::Tls(cell) => {
+                let mut guard = cell.borrow_mut();
+                let $stream = Pin::new(&mut *guard);
+                $op
+            }
         }
     };
 }
+
+// Behind the macro that it uses.
+mod front;
+use front::Front;
 
 impl Io {
     /// Reads once behind what `buf` holds, at most `limit` bytes; 0 at the end of the stream.
@@ -79,6 +98,11 @@ impl Io {
         buf: &mut BytesMut,
         limit: usize,
     ) -> Poll<io::Result<usize>> {
+        // What TLS could not send at once goes out as soon as it can, whoever waits for what.
+        self.push(cx);
+        if self.front.borrow().is_some() {
+            return self.poll_read_front(cx, buf, limit);
+        }
         if buf.capacity() - buf.len() < limit / 2 {
             buf.reserve(limit);
         }
@@ -110,11 +134,40 @@ impl Io {
         poll_fn(|cx| self.poll_read(cx, buf, limit)).await
     }
 
-    /// Ready when a read would not wait.
+    /// Ready when a read would not wait; with TLS, also when there is only a part of a record, so that a read may wait.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.front.borrow().as_ref().is_some_and(|front| front.is_read()) {
+            return Poll::Ready(Ok(()));
+        }
         match &self.transport {
             Transport::Tcp(stream) => stream.borrow().poll_read_ready(cx),
             Transport::Unix(stream) => stream.borrow().poll_read_ready(cx),
+            Transport::Tls(stream) => {
+                self.push(cx);
+                let mut stream = stream.borrow_mut();
+                if tls::holds_plaintext(&mut stream) {
+                    return Poll::Ready(Ok(()));
+                }
+                stream.get_ref().0.poll_readable(cx)
+            }
+        }
+    }
+
+    /// Goes on with sending what TLS holds, without waiting for it.
+    #[inline]
+    fn push(&self, cx: &mut Context<'_>) {
+        if let Transport::Tls(stream) = &self.transport {
+            // A failure shows again with the next read or write.
+            let _ = tls::poll_flush(&mut stream.borrow_mut(), cx);
+        }
+    }
+
+    /// Ready when everything that was written is in the hands of the operating system. At once, but for TLS.
+    #[inline]
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.transport {
+            Transport::Tcp(_) | Transport::Unix(_) => Poll::Ready(Ok(())),
+            Transport::Tls(stream) => tls::poll_flush(&mut stream.borrow_mut(), cx),
         }
     }
 
@@ -140,6 +193,7 @@ impl Io {
                     let stream = stream.borrow();
                     stream.try_io(Interest::READABLE, || call(stream.as_fd()))
                 }
+                Transport::Tls(_) => Err(io::ErrorKind::InvalidInput.into()),
             };
             if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
                 return Poll::Ready(result);
@@ -165,6 +219,7 @@ impl Io {
                     ready!(stream.poll_write_ready(cx))?;
                     stream.try_io(Interest::WRITABLE, || call(stream.as_fd()))
                 }
+                Transport::Tls(_) => Err(io::ErrorKind::InvalidInput.into()),
             };
             if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
                 return Poll::Ready(result);
@@ -172,7 +227,7 @@ impl Io {
         }
     }
 
-    /// Writes once.
+    /// Writes once. With TLS some of it may still wait to be sent: see [`Io::poll_flush`].
     pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         self.count_sent(with!(self, stream => stream.poll_write(cx, data)))
     }
@@ -195,7 +250,7 @@ impl Io {
             }
             data = &data[n..];
         }
-        Ok(())
+        poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     /// Writes all of two pieces, in one system call where the socket takes them.
@@ -229,15 +284,51 @@ impl Io {
         match &self.transport {
             Transport::Tcp(stream) => stream.borrow().local_addr().ok().map(Address::Socket),
             Transport::Unix(stream) => Some(pipe_address(stream.borrow().local_addr().ok()?.as_pathname())),
+            Transport::Tls(stream) => stream.borrow().get_ref().0.local_address(),
         }
     }
 
     /// Closes with a reset instead of an orderly end, so that the peer cannot take it for one.
     pub fn reset_on_close(&self) {
-        if let Transport::Tcp(stream) = &self.transport {
+        match &self.transport {
             // Failing to set it leaves an orderly close, which is the next best thing.
-            let _ = socket2::SockRef::from(&*stream.borrow()).set_linger(Some(std::time::Duration::ZERO));
+            Transport::Tcp(stream) => {
+                let _ = socket2::SockRef::from(&*stream.borrow()).set_linger(Some(std::time::Duration::ZERO));
+            }
+            Transport::Unix(_) => {}
+            Transport::Tls(stream) => stream.borrow().get_ref().0.reset_on_close(),
         }
+    }
+}
+
+/// What TLS adds to a stream.
+mod tls {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::AsyncWrite;
+    use tokio_rustls::TlsStream;
+
+    use super::Io;
+
+    /// Whether bytes are decrypted and not yet read.
+    pub(super) fn holds_plaintext(stream: &mut TlsStream<Io>) -> bool {
+        // With nothing new to process, this only tells what there is.
+        let state = match stream {
+            TlsStream::Client(stream) => stream.get_mut().1.process_new_packets(),
+            TlsStream::Server(stream) => stream.get_mut().1.process_new_packets(),
+        };
+        // A broken stream has something to tell as well: its error, to whoever reads.
+        state.map_or(true, |state| state.plaintext_bytes_to_read() > 0 || state.peer_has_closed())
+    }
+
+    /// Sends what is encrypted and not yet sent.
+    pub(super) fn poll_flush(stream: &mut TlsStream<Io>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !stream.get_ref().1.wants_write() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(stream).poll_flush(cx)
     }
 }
 
@@ -248,6 +339,12 @@ pub fn pipe_address(path: Option<&std::path::Path>) -> Address {
 
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.front.borrow().is_some() {
+            let mut taken = BytesMut::new();
+            ready!(self.poll_read_front(cx, &mut taken, buf.remaining()))?;
+            buf.put_slice(&taken);
+            return Poll::Ready(Ok(()));
+        }
         with!(self.get_mut(), stream => stream.poll_read(cx, buf))
     }
 }
@@ -269,8 +366,8 @@ impl AsyncWrite for Io {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Io::poll_flush(&self, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -2,5 +2,7 @@
 
 pub mod alarm;
 pub mod cidr;
+pub mod clock;
 pub mod io;
+pub mod own;
 pub mod socket;

@@ -1,9 +1,11 @@
 //! Opening listening sockets and connecting upstream, with the options that configuration names.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use sampan_filters_api::Address;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
@@ -132,8 +134,8 @@ impl Default for ListenOptions {
     }
 }
 
-/// Binds and listens on an IP address.
-pub fn listen_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<std::net::TcpListener> {
+/// Binds an IP address; to listen is a step of its own, so that nobody can connect before the proxy is ready.
+pub fn bind_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if options.reuse_port {
@@ -159,7 +161,6 @@ pub fn listen_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<st
     }
     apply(&socket, &options.options)?;
     socket.bind(&SockAddr::from(address))?;
-    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
 
@@ -185,21 +186,34 @@ pub struct ConnectOptions {
     pub bind: Option<SocketAddr>,
     /// Whether that address need not be the machine's own yet.
     pub freebind: bool,
+    /// Whether that address is somebody else's (IP_TRANSPARENT; needs NET_ADMIN).
+    pub transparent: bool,
     /// Keep-alive.
     pub keepalive: Option<KeepAlive>,
     /// `socket_options` for the time before binding.
     pub options: Vec<SocketOption>,
 }
 
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The source address cannot be used.
+    #[error("cannot bind to {0}: {1}")]
+    Bind(SocketAddr, io::Error),
+    /// The peer cannot be connected to.
+    #[error("cannot connect: {0}")]
+    Connect(#[from] io::Error),
+}
+
 /// Connects; no time limit of its own.
-pub async fn connect(address: &Address, options: &ConnectOptions) -> io::Result<Io> {
+pub async fn connect(address: &Address, options: &ConnectOptions) -> Result<Io, ConnectError> {
     match address {
         Address::Pipe(path) => Ok(UnixStream::connect(&**path).await?.into()),
         Address::Socket(address) => Ok(connect_tcp(*address, options).await?.into()),
     }
 }
 
-async fn connect_tcp(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
+async fn connect_tcp(address: SocketAddr, options: &ConnectOptions) -> Result<TcpStream, ConnectError> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
     {
@@ -207,17 +221,30 @@ async fn connect_tcp(address: SocketAddr, options: &ConnectOptions) -> io::Resul
         if let Some(keepalive) = options.keepalive {
             set_keepalive(&raw, keepalive)?;
         }
-        if options.freebind && options.bind.is_some() {
-            raw.set_freebind_v4(true)?;
+        if let Some(bind) = options.bind {
+            let failed = |error| ConnectError::Bind(bind, error);
+            prepare(&raw, address, options).map_err(failed)?;
+            if bind.port() == 0 {
+                // The port is chosen when the destination is known. Otherwise one source address has no more ports for all
+                // destinations together than it should have for each, those of closed connections included.
+                setsockopt(&socket, IpBindAddressNoPort, &true).map_err(|error| failed(error.into()))?;
+            }
+            apply(&raw, &options.options).map_err(failed)?;
+            raw.bind(&bind.into()).map_err(failed)?;
+        } else {
+            apply(&raw, &options.options)?;
         }
-        apply(&raw, &options.options)?;
     }
-    if let Some(bind) = options.bind.filter(|b| same_family(b.ip(), address.ip())) {
-        socket.bind(bind)?;
-    }
-    socket.connect(address).await
+    Ok(socket.connect(address).await?)
 }
 
-fn same_family(a: IpAddr, b: IpAddr) -> bool {
-    a.is_ipv4() == b.is_ipv4()
+/// Lets a socket be bound to an address that is not the machine's.
+fn prepare(socket: &Socket, peer: SocketAddr, options: &ConnectOptions) -> io::Result<()> {
+    match (peer, options.freebind, options.transparent) {
+        (_, false, false) => Ok(()),
+        (SocketAddr::V4(_), _, true) => socket.set_ip_transparent_v4(true),
+        (SocketAddr::V6(_), _, true) => socket.set_ip_transparent_v6(true),
+        (SocketAddr::V4(_), true, false) => socket.set_freebind_v4(true),
+        (SocketAddr::V6(_), true, false) => socket.set_freebind_v6(true),
+    }
 }

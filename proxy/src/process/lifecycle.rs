@@ -9,6 +9,7 @@
 //! change without polling. Cloning is cheap and shares the state.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -134,6 +135,18 @@ impl Lifecycle {
     pub fn fail_health(&self, failed: bool) {
         let failed = failed || self.exit_state() > Exit::No;
         self.inner.drain.send_modify(|state| state.health_failed = failed);
+    }
+
+    /// Keeps a flag at whether health checks are to fail; for as long as the process lives.
+    pub async fn mirror_health(self, failing: Arc<AtomicBool>) {
+        let mut drain = self.inner.drain.subscribe();
+        loop {
+            let failed = drain.borrow_and_update().health_failed;
+            failing.store(failed, Ordering::Relaxed);
+            if drain.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Begins a drain, or widens the one that has begun.

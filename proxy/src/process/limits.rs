@@ -33,6 +33,12 @@ pub fn open_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
+/// The downstream connections that are safe where nothing is configured: half of the descriptors, for the other half goes to
+/// upstreams. `None` is without limit.
+pub fn safe_connections() -> Option<u64> {
+    open_files().map(|files| files / 2)
+}
+
 fn raise(resource: Resource) -> std::io::Result<Raised> {
     let limit = getrlimit(resource);
     let raised = Raised { before: limit.current, now: limit.maximum };

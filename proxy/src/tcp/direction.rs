@@ -238,7 +238,7 @@ impl<'a> Direction<'a> {
             self.inserted.advance(n);
             self.count_written(n);
         }
-        Poll::Ready(Ok(()))
+        to.poll_flush(cx)
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, from: &Io) -> Poll<io::Result<usize>> {

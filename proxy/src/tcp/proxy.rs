@@ -62,6 +62,10 @@ pub async fn serve(
 ) {
     let counters = worker.tcp.block(&config.stat_prefix, &worker.shared.stats, worker.writer);
     counters.inc(TcpCounter::DownstreamCxTotal);
+    if !config.access_logs.is_empty() {
+        // As in Envoy, a connection has an id of its own for the logs.
+        stream.stream_id = Some(uuid::Uuid::new_v4().to_string().into());
+    }
     let mut early = Early::default();
     let connected = tokio::select! {
         biased;
@@ -87,6 +91,9 @@ pub async fn serve(
         None => stream.flags.set(Flag::DownstreamConnectionTermination),
     }
     stream.end.get_or_insert_with(Instant::now);
+    for filter in &mut filters {
+        filter.on_close(&mut stream);
+    }
     crate::telemetry::log_connection(worker, &config.access_logs, &stream);
 }
 
@@ -131,13 +138,13 @@ impl Connection<'_> {
         let limits = Limits {
             idle: self.config.idle_timeout,
             ends_at: self.config.max_duration.and_then(|most| stream.start.checked_add(most)),
+            tick: filters.iter().filter_map(|filter| filter.tick()).min(),
         };
         let tap = Tap { filters, stream: &mut *stream, active };
         let mut relay = Relay::new((downstream, io), &common, (from_client, from_host), tap, limits);
         let end = relay.run().await;
-        let (client, host) = (relay.downstream_bytes(), relay.upstream_bytes());
+        relay.count_bytes();
         drop(relay);
-        count_bytes(stream, client, host);
         self.conclude(end, downstream, upstream, stream);
     }
 
@@ -169,7 +176,7 @@ impl Connection<'_> {
                 self.counters.inc(TcpCounter::MaxDownstreamConnectionDuration);
                 stream.flags.set(Flag::DurationTimeout);
             }
-            End::Filter(details) => stream.termination_details = details.into(),
+            End::Filter(ref details) => stream.termination_details.clone_from(details),
         }
         let (closed, with_request) = match end {
             End::Finished(Side::Upstream) | End::Reset(Side::Upstream) => {
@@ -182,14 +189,6 @@ impl Connection<'_> {
         stats.inc(with_request);
         stats.inc(ClusterCounter::UpstreamCxDestroyWithActiveRq);
     }
-}
-
-/// Bytes received from and sent to each side.
-fn count_bytes(stream: &mut StreamInfo, client: (u64, u64), host: (u64, u64)) {
-    let bytes = &mut stream.bytes;
-    (bytes.received, bytes.sent) = client;
-    (bytes.downstream_wire_received, bytes.downstream_wire_sent) = client;
-    (bytes.upstream_wire_received, bytes.upstream_wire_sent) = host;
 }
 
 /// The most to hold for one direction. A configured limit of 0 is none.

@@ -7,16 +7,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use sampan_filters_api::info::UpstreamInfo;
+use sampan_filters_api::info::{TCP_CLUSTER, UPSTREAM_SERVER_NAME, UpstreamInfo};
 use sampan_filters_api::{Flag, StreamInfo};
 use sampan_model::cluster::{Host, Resource};
+use sampan_model::lb::Criteria;
+use sampan_model::lb::hashing::xx_hash;
+use sampan_model::outlier::Outcome;
 use sampan_model::route::{ClusterRef, Priority, WeightedTarget};
 
 use super::config::{TcpCluster, TcpConfig};
 use crate::failure::Kind;
 use crate::telemetry::stats::kinds::{ClusterCounter, ClusterGauge};
-use crate::upstream::cluster::{BreakerPermit, WorkerCluster};
+use crate::upstream::cluster::{BreakerPermit, Wants, WorkerCluster};
 use crate::upstream::connect::{self, Connection};
+use crate::upstream::named_host;
+use crate::upstream::original_dst::Destination;
+use crate::upstream::pool::HostPool;
+use crate::upstream::transport::Offer;
 use crate::worker::Worker;
 
 /// An open upstream connection that serves one downstream connection.
@@ -43,14 +50,16 @@ pub(super) async fn connect(
     config: &TcpConfig,
     stream: &mut StreamInfo,
 ) -> Result<Upstream, Unrouted> {
-    let Some((reference, cluster)) = choose(worker, config) else {
+    let Some((reference, criteria, cluster)) = choose(worker, config, stream) else {
         stream.flags.set(Flag::NoClusterFound);
         return Err(Unrouted::NoCluster);
     };
-    stream.upstream.cluster = Some(reference.name.clone());
+    stream.upstream.cluster = Some(reference.name);
     stream.upstream.cluster_alt.clone_from(&cluster.config().alt_stat_name);
+    stream.upstream.facts = Some(cluster.facts());
+    let wants = Wants { hash: config.hash_source_ip.then(|| hash(stream)).flatten(), criteria, within: None };
     for _ in 0..config.max_connect_attempts.max(1) {
-        match attempt(worker, &cluster, stream).await {
+        match attempt(worker, &cluster, wants, stream).await {
             Ok(upstream) => return Ok(upstream),
             Err(Attempt::Failed) => {}
             Err(Attempt::Refused(flag)) => {
@@ -64,16 +73,31 @@ pub(super) async fn connect(
     Err(Unrouted::NoConnection)
 }
 
-fn choose<'c>(worker: &Worker, config: &'c TcpConfig) -> Option<(&'c ClusterRef, Rc<WorkerCluster>)> {
-    let reference = match &config.cluster {
-        TcpCluster::Single(reference) => reference,
-        TcpCluster::Weighted(weighted) => match &weighted.choose(worker.with_rng(|rng| rng.u64(..))).target {
-            WeightedTarget::Cluster(reference) => reference,
-            // There is no header to name it.
-            WeightedTarget::Header(_) => return None,
-        },
+type Chosen<'c> = (ClusterRef, Option<&'c Criteria>, Rc<WorkerCluster>);
+
+fn choose<'c>(worker: &Worker, config: &'c TcpConfig, stream: &StreamInfo) -> Option<Chosen<'c>> {
+    // A filter's word goes before the configuration's.
+    if let Some(name) = stream.state(TCP_CLUSTER) {
+        let (name, slot) = config.clusters_by_name.slot(name.plain().as_bytes())?;
+        return Some((ClusterRef { name, slot }, config.criteria.as_ref(), worker.cluster(slot)?));
+    }
+    let (reference, criteria) = match &config.cluster {
+        TcpCluster::Single(reference) => (reference, config.criteria.as_ref()),
+        TcpCluster::Weighted(weighted) => {
+            let entry = weighted.choose(worker.with_rng(|rng| rng.u64(..)));
+            match &entry.target {
+                WeightedTarget::Cluster(reference) => (reference, entry.payload.as_ref()),
+                // There is no header to name it.
+                WeightedTarget::Header(_) => return None,
+            }
+        }
     };
-    Some((reference, worker.cluster(reference.slot)?))
+    Some((reference.clone(), criteria, worker.cluster(reference.slot)?))
+}
+
+/// The hash of the client's IP address.
+fn hash(stream: &StreamInfo) -> Option<u64> {
+    stream.remote().socket().map(|address| xx_hash(address.ip().to_string().as_bytes(), 0))
 }
 
 /// Why an attempt gave no connection.
@@ -87,34 +111,51 @@ enum Attempt {
 async fn attempt(
     worker: &Rc<Worker>,
     cluster: &Rc<WorkerCluster>,
+    mut wants: Wants<'_>,
     stream: &mut StreamInfo,
 ) -> Result<Upstream, Attempt> {
+    let member = worker.member(cluster).ok_or(Attempt::Refused(Flag::NoHealthyUpstream))?;
+    let cluster = &member.0;
+    wants.within = member.1;
     // Unlike a request, a connection cannot wait for another one to become free: it may be held for days.
     let permit =
         connect::permit(cluster, Priority::Default, true).ok_or(Attempt::Refused(Flag::UpstreamOverflow))?;
-    let pool = worker.with_rng(|rng| cluster.pick(rng)).ok_or(Attempt::Refused(Flag::NoHealthyUpstream))?;
+    let mut pool = match named(worker, cluster, wants, stream)? {
+        Some(pool) => pool,
+        None => original(worker, cluster, stream)?,
+    };
+    if let Some(source) = stream.connection.original_source() {
+        pool = cluster.for_source(&pool, source);
+    }
+    if let Some(name) = stream.state(UPSTREAM_SERVER_NAME) {
+        pool = cluster.for_chosen_name(pool, name.plain());
+    }
     let host = pool.host();
     stream.upstream.attempts += 1;
     let pending = Pending::new(cluster).ok_or(Attempt::Failed)?;
     let address = connect::address_of(host);
     let facts = &mut stream.upstream;
+    facts.host = Some(pool.facts().clone());
     facts.attempted.push(address.clone());
     facts.address = Some(address);
     facts.hostname = (!host.hostname.is_empty()).then(|| (&*host.hostname).into());
     let asked = Instant::now();
     facts.pool_requested = Some(asked);
-    match connect::connect(cluster, host, permit).await {
+    match connect::connect(cluster, &pool, permit, Offer::Nothing).await {
         Ok(connection) => {
             pending.ended();
+            cluster.note(host, Outcome::ConnectedFinally);
             opened(facts, &connection, asked);
             let active = Active::new(cluster, host);
             Ok(Upstream { connection, cluster: cluster.clone(), _active: active })
         }
         Err(failure) => {
             pending.ended();
+            let late = failure.kind == Kind::ConnectTimeout;
+            cluster.note(host, if late { Outcome::TimedOut } else { Outcome::Failed });
             cluster.stats().inc(ClusterCounter::UpstreamRqPendingFailureEject);
             stream.flags.set(Flag::UpstreamConnectionFailure);
-            if let Kind::ConnectFailed(why) = failure.kind {
+            if let Kind::ConnectFailed(why) | Kind::BindFailed(why) = failure.kind {
                 stream.upstream.transport_failure = Some(why);
             }
             Err(Attempt::Failed)
@@ -122,9 +163,56 @@ async fn attempt(
     }
 }
 
+/// The pool of the host that is named, or of one that the policy picks.
+fn named(
+    worker: &Worker,
+    cluster: &WorkerCluster,
+    wants: Wants<'_>,
+    stream: &mut StreamInfo,
+) -> Result<Option<Rc<HostPool>>, Attempt> {
+    let pick = || worker.with_rng(|rng| cluster.pick(rng, wants));
+    if !named_host::is_possible(cluster, stream) {
+        return Ok(pick());
+    }
+    let named = named_host::find(cluster, None, stream, stream.upstream.attempts);
+    let pool = named.map_err(|_| Attempt::Refused(Flag::NoHealthyUpstream))?.or_else(pick);
+    if let Some(pool) = &pool {
+        named_host::tell(cluster, pool, stream);
+    }
+    Ok(pool)
+}
+
+/// The pool of where the connection was going.
+fn original(
+    worker: &Worker,
+    cluster: &WorkerCluster,
+    stream: &mut StreamInfo,
+) -> Result<Rc<HostPool>, Attempt> {
+    let from = Destination {
+        connection: &stream.connection,
+        request: None,
+        metadata: &stream.metadata,
+        state: &stream.filter_state,
+    };
+    let refused = match cluster.original(&from, &worker.snapshot_ref().own) {
+        Ok(pool) => return Ok(pool),
+        Err(failure) => failure,
+    };
+    match refused.kind {
+        Kind::Overflow => Err(Attempt::Refused(Flag::UpstreamOverflow)),
+        Kind::SelfConnect => {
+            stream.termination_details = refused.verdict().details;
+            Err(Attempt::Refused(Flag::NoHealthyUpstream))
+        }
+        _ => Err(Attempt::Refused(Flag::NoHealthyUpstream)),
+    }
+}
+
 fn opened(facts: &mut UpstreamInfo, connection: &Connection, asked: Instant) {
     facts.transport_failure = None;
     facts.local.clone_from(&connection.guard.local);
+    facts.tls.clone_from(&connection.guard.tls);
+    facts.state.clone_from(&connection.guard.state);
     facts.connection_id = Some(connection.guard.id);
     facts.connect = (Some(asked), Some(connection.guard.opened));
     facts.pool_ready = Some(connection.guard.opened);

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use sampan_filters_api::network::{NetworkFilter, NetworkFlow};
+use sampan_filters_api::network::{
+    NetworkFilter, NetworkFlow, NetworkResume, Preamble, PreambleRead, PreambleReader,
+};
 use sampan_filters_api::{Address, ConnectionInfo, StreamInfo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -34,12 +36,17 @@ fn stream_info() -> StreamInfo {
     let connection = ConnectionInfo {
         id: 0,
         local: nobody.clone(),
+        local_restored: false,
+        remote: nobody.clone(),
         direct_remote: nobody,
         start: Instant::now(),
         listener_name: "".into(),
         filter_chain_name: "".into(),
         requested_server_name: None,
         tls: None,
+        transport_failure: std::borrow::Cow::Borrowed(""),
+        facts: None,
+        state: std::cell::RefCell::default(),
     };
     StreamInfo::new(Rc::new(connection), Instant::now(), SystemTime::now())
 }
@@ -81,7 +88,7 @@ fn relay(down: impl Into<Io>, up: impl Into<Io>, pipes: &Rc<Pipes>, options: Opt
             cluster: &cluster,
             no_pipe: Cell::new(false),
         };
-        let active = !options.filters.is_empty();
+        let active = options.filters.iter().any(|filter| filter.reads());
         let setup = |source, early: &[u8]| Setup {
             source,
             may_splice: options.may_splice && !(active && source == Side::Downstream),
@@ -90,8 +97,11 @@ fn relay(down: impl Into<Io>, up: impl Into<Io>, pipes: &Rc<Pipes>, options: Opt
             ended: false,
         };
         let setups = (setup(Side::Downstream, options.early), setup(Side::Upstream, b""));
-        let limits =
-            Limits { idle: options.idle, ends_at: options.lifetime.map(|time| Instant::now() + time) };
+        let limits = Limits {
+            idle: options.idle,
+            ends_at: options.lifetime.map(|time| Instant::now() + time),
+            tick: options.filters.iter().find_map(|filter| filter.tick()),
+        };
         let mut stream = stream_info();
         let tap = Tap { filters: &mut options.filters, stream: &mut stream, active };
         let mut relay = Relay::new((&down, &up), &common, setups, tap, limits);
@@ -349,7 +359,7 @@ impl NetworkFilter for Oracle {
     fn on_data(&mut self, _: &mut StreamInfo, data: &mut BytesMut, _: bool) -> NetworkFlow {
         match &data[..] {
             b"?" => NetworkFlow::Answer(Bytes::from_static(b"42")),
-            b"!" => NetworkFlow::Close { farewell: Bytes::from_static(b"bye"), details: "told_to" },
+            b"!" => NetworkFlow::Close { farewell: Bytes::from_static(b"bye"), details: "told_to".into() },
             _ => {
                 data.make_ascii_uppercase();
                 NetworkFlow::Continue
@@ -374,11 +384,140 @@ fn filters_see_change_answer_and_close() {
         let mut rest = String::new();
         client.read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, "bye");
-        assert_eq!(relay.await.unwrap().end, End::Filter("told_to"));
+        assert_eq!(relay.await.unwrap().end, End::Filter("told_to".into()));
+    });
+}
+
+/// Waits for a moment before it lets anything pass, and closes what says so.
+struct Slow;
+
+impl NetworkFilter for Slow {
+    fn on_data(&mut self, _: &mut StreamInfo, data: &mut BytesMut, _: bool) -> NetworkFlow {
+        let refused = data.starts_with(b"!");
+        NetworkFlow::Await(Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Box::new(move |_: &mut StreamInfo| {
+                if refused {
+                    NetworkFlow::Close { farewell: Bytes::new(), details: "waited".into() }
+                } else {
+                    NetworkFlow::Continue
+                }
+            }) as NetworkResume
+        }))
+    }
+}
+
+#[test]
+fn bytes_wait_for_a_filter_that_waits() {
+    run(async {
+        let ((mut client, down), (up, mut host)) = (pair().await, pair().await);
+        let filters: Vec<Box<dyn NetworkFilter>> = vec![Box::new(Slow), Box::new(Oracle)];
+        let relay =
+            relay(down, up, &Rc::default(), Options { early: b"early", filters, ..Options::default() });
+        let mut got = [0; 5];
+        host.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"EARLY");
+        client.write_all(b"later").await.unwrap();
+        host.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"LATER");
+        client.write_all(b"!no").await.unwrap();
+        assert_eq!(client.read(&mut got).await.unwrap(), 0);
+        assert_eq!(relay.await.unwrap().end, End::Filter("waited".into()));
     });
 }
 
 #[test]
 fn a_relay_is_small() {
     assert!(size_of::<Relay<'_>>() <= 768, "{}", size_of::<Relay<'_>>());
+}
+
+/// Is told every few milliseconds.
+struct Ticked(Rc<Cell<(u32, u64)>>);
+
+impl NetworkFilter for Ticked {
+    fn reads(&self) -> bool {
+        false
+    }
+
+    fn tick(&self) -> Option<Duration> {
+        Some(Duration::from_millis(5))
+    }
+
+    fn on_tick(&mut self, info: &mut StreamInfo) {
+        let (ticks, _) = self.0.get();
+        self.0.set((ticks + 1, info.bytes.downstream_wire_received));
+    }
+}
+
+#[test]
+fn filters_are_told_how_it_goes_while_bytes_are_spliced() {
+    run(async {
+        let ((mut client, down), (up, mut host)) = (pair().await, pair().await);
+        let told = Rc::new(Cell::new((0, 0)));
+        let filters: Vec<Box<dyn NetworkFilter>> = vec![Box::new(Ticked(told.clone()))];
+        let task = relay(down, up, &Rc::default(), Options { filters, ..Options::default() });
+        let sent = vec![7; 4 * MIB];
+        let mut read = vec![0; sent.len()];
+        let (written, got) = tokio::join!(client.write_all(&sent), host.read_exact(&mut read));
+        written.and(got.map(drop)).unwrap();
+        // The connection stays open and idle until a tick has seen all of it.
+        while told.get().1 < sent.len() as u64 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop((client, host));
+        let outcome = task.await.unwrap();
+        assert!(outcome.spliced > 0, "{outcome:?}");
+        assert!(told.get().0 > 0);
+    });
+}
+
+/// Takes three bytes, which must be `pre`.
+struct Three;
+
+impl PreambleReader for Three {
+    fn read(&mut self, data: &mut BytesMut, end: bool) -> PreambleRead {
+        match data.len() {
+            0..3 if end => PreambleRead::Done,
+            0..3 => PreambleRead::More,
+            _ if data.split_to(3) == "pre" => PreambleRead::Done,
+            _ => PreambleRead::Broken,
+        }
+    }
+}
+
+#[test]
+fn a_preamble_comes_before_the_bytes_of_the_application() {
+    run(async {
+        let begun = async |io: &Io| {
+            let preamble = Preamble { write: Bytes::from_static(b"pre"), read: Some(Box::new(Three)) };
+            io.begin(preamble).await.unwrap();
+        };
+        let (mut client, server) = pair().await;
+        let io = Io::from(server);
+        begun(&io).await;
+        let mut written = [0; 3];
+        client.read_exact(&mut written).await.unwrap();
+        assert_eq!(&written, b"pre");
+        for byte in b"prexyz" {
+            client.write_all(&[*byte]).await.unwrap();
+        }
+        drop(client);
+        let mut read = BytesMut::new();
+        while io.read(&mut read, 2).await.unwrap() > 0 {}
+        assert_eq!(read, "xyz");
+
+        let (mut client, server) = pair().await;
+        let io = Io::from(server);
+        begun(&io).await;
+        client.write_all(b"other").await.unwrap();
+        let error = io.read(&mut BytesMut::new(), 8).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+
+        let (client, server) = pair().await;
+        let io = Io::from(server);
+        begun(&io).await;
+        drop(client);
+        // What was written to a client that is gone may come back as a reset.
+        assert!(io.read(&mut BytesMut::new(), 8).await.map_or(true, |n| n == 0));
+    });
 }

@@ -3,5 +3,6 @@
 pub mod access_log;
 mod record;
 pub mod stats;
+pub mod trace;
 
 pub use record::{log_connection, log_stream};

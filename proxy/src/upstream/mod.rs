@@ -2,4 +2,11 @@
 
 pub mod cluster;
 pub mod connect;
+pub mod filters;
+pub mod named_host;
+mod orca;
+pub mod original_dst;
+pub mod outlier;
 pub mod pool;
+pub mod transport;
+pub mod watched;

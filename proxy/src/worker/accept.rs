@@ -1,32 +1,37 @@
-//! Accepting connections: which sockets a worker listens on, and what happens to a new connection first.
+//! Accepting connections: which sockets a worker listens on, and which worker gets a connection. [`serve`] goes on from there.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use sampan_filters_api::{Address, ConnectionInfo};
+use sampan_filters_api::Address;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::AbortHandle;
 
 use super::balance::Handoff;
-use super::{Worker, next_connection_id};
+use super::destinations::Destinations;
+use super::{Worker, serve};
+use crate::http::call::WorkerCalls;
+use crate::http::config::FilterSource;
 use crate::listener::bind::{ActiveListener, BoundAddress, ListenSocket};
-use crate::listener::connection;
-use crate::listener::limits;
+use crate::listener::config::Terminal;
 use crate::logging::target;
-use crate::net::io::{Io, pipe_address};
+use crate::net::io::pipe_address;
 use crate::process::drain::DrainScope;
-use crate::telemetry::stats::Block;
-use crate::telemetry::stats::kinds::{self, ListenerCounter, ListenerGauge, ListenerHistogram};
+use crate::telemetry::stats::kinds::{self, ListenerHistogram};
+use crate::telemetry::stats::{Block, Stats, Writer};
+use crate::tls::stats::TlsStats;
 
 /// A worker's listening sockets, kept in step with the snapshot.
 pub(super) struct Acceptor {
     worker: Rc<Worker>,
     listeners: HashMap<Arc<str>, Rc<Listening>>,
+    /// The listeners whose filters have begun.
+    begun: Option<Arc<[Arc<ActiveListener>]>>,
     tasks: Vec<(Arc<BoundAddress>, AbortHandle)>,
 }
 
@@ -36,16 +41,33 @@ pub(crate) struct Listening {
     pub active: std::cell::RefCell<Arc<ActiveListener>>,
     pub stats: Arc<Block<kinds::Listener>>,
     pub worker_stats: Arc<Block<kinds::ListenerWorker>>,
+    /// Counters of TLS, made by the first handshake.
+    pub tls: OnceCell<TlsStats>,
+    registry: Arc<Stats>,
+    writer: Writer,
+}
+
+impl Listening {
+    /// The counters of TLS, for [`Listening::tls`].
+    pub fn tls_stats(&self, scope: &str) -> TlsStats {
+        TlsStats::new(scope, &self.registry, self.writer)
+    }
 }
 
 impl Acceptor {
     pub(super) fn new(worker: Rc<Worker>) -> Self {
-        Self { worker, listeners: HashMap::new(), tasks: Vec::new() }
+        Self { worker, listeners: HashMap::new(), begun: None, tasks: Vec::new() }
     }
 
     /// Opens what the snapshot has and this worker has not, closes what is gone or drained.
     pub(super) fn reconcile(&mut self) {
         let snapshot = self.worker.snapshot();
+        if self.worker.index == 0
+            && self.begun.as_ref().is_none_or(|begun| !Arc::ptr_eq(begun, &snapshot.listeners))
+        {
+            begin(&self.worker, &snapshot.listeners);
+            self.begun = Some(snapshot.listeners.clone());
+        }
         self.listeners.retain(|name, _| snapshot.listeners.iter().any(|l| l.config.name == *name));
         let open = |listener: &ActiveListener| !self.worker.stops(listener);
         let wanted: Vec<_> = snapshot.listeners.iter().filter(|l| open(l)).cloned().collect();
@@ -56,8 +78,10 @@ impl Acceptor {
             }
             keep
         });
+        let mut destinations = Destinations::default();
         for active in wanted {
             let listening = self.listening(&active);
+            destinations.add(&listening, &active);
             for bound in &active.bound {
                 if !self.tasks.iter().any(|(b, _)| Arc::ptr_eq(b, bound))
                     && let Some(socket) = bound.take(self.worker.index)
@@ -66,6 +90,7 @@ impl Acceptor {
                 }
             }
         }
+        self.worker.destinations.replace(destinations);
     }
 
     /// When the next listener stops accepting because of a drain.
@@ -95,6 +120,9 @@ impl Acceptor {
             active: std::cell::RefCell::new(active.clone()),
             stats: stats.block(scope, writer),
             worker_stats: stats.block(&format!("{scope}.worker_{}", self.worker.index), writer),
+            tls: OnceCell::new(),
+            registry: stats.clone(),
+            writer,
         });
         self.listeners.insert(active.config.name.clone(), listening.clone());
         listening
@@ -113,6 +141,18 @@ impl Acceptor {
             },
         };
         self.tasks.push((bound.clone(), task.abort_handle()));
+    }
+}
+
+/// Lets HTTP filters begin what they do beside streams; one worker does it for all.
+fn begin(worker: &Rc<Worker>, listeners: &[Arc<ActiveListener>]) {
+    for chain in listeners.iter().flat_map(|listener| listener.config.chains.iter()) {
+        let Terminal::Http(config) = &chain.terminal else { continue };
+        for filter in &config.filters {
+            if let FilterSource::Fixed(factory) = &filter.factory {
+                factory.begin(&WorkerCalls(worker));
+            }
+        }
     }
 }
 
@@ -147,7 +187,7 @@ async fn accept_unix(worker: Rc<Worker>, listening: Rc<Listening>, socket: UnixL
             Ok((stream, peer)) => {
                 let local = listening.active.borrow().config.addresses.first().map(|a| a.address.clone());
                 let local = local.unwrap_or_else(|| pipe_address(None));
-                serve(&worker, &listening, stream.into(), local, pipe_address(peer.as_pathname()));
+                serve::accepted(&worker, &listening, stream, local, pipe_address(peer.as_pathname()));
             }
             Err(error) => pause(&error).await,
         }
@@ -191,78 +231,5 @@ fn serve_tcp(worker: &Rc<Worker>, listening: &Rc<Listening>, stream: TcpStream) 
     let _ = stream.set_nodelay(true);
     let canonical =
         |addr: SocketAddr| Address::Socket(SocketAddr::new(addr.ip().to_canonical(), addr.port()));
-    serve(worker, listening, stream.into(), canonical(local), canonical(remote));
-}
-
-fn serve(worker: &Rc<Worker>, listening: &Rc<Listening>, io: Io, local: Address, remote: Address) {
-    let active = listening.active.borrow().clone();
-    let Some(counted) = Counted::enter(worker, listening, &active) else {
-        io.reset_on_close();
-        return;
-    };
-    let info = ConnectionInfo {
-        id: next_connection_id(),
-        local,
-        direct_remote: remote,
-        start: Instant::now(),
-        listener_name: active.config.name.clone(),
-        filter_chain_name: Arc::default(),
-        requested_server_name: None,
-        tls: None,
-    };
-    let worker = worker.clone();
-    tokio::task::spawn_local(async move {
-        connection::serve(&worker, active, &counted.listening, io, info).await;
-        drop(counted);
-    });
-}
-
-/// A connection that is counted by its listener and the process.
-struct Counted {
-    worker: Rc<Worker>,
-    listening: Rc<Listening>,
-    active: Arc<ActiveListener>,
-    since: Instant,
-}
-
-impl Counted {
-    fn enter(worker: &Rc<Worker>, listening: &Rc<Listening>, active: &Arc<ActiveListener>) -> Option<Self> {
-        let limit = active.config.connection_limit.unwrap_or(u64::MAX);
-        if !limits::enter(&active.counts.active, limit) {
-            listening.stats.inc(ListenerCounter::DownstreamCxOverflow);
-            return None;
-        }
-        if !worker.shared.connections.enter(active.config.ignore_global_limit) {
-            active.counts.active.fetch_sub(1, Relaxed);
-            listening.stats.inc(ListenerCounter::DownstreamGlobalCxOverflow);
-            return None;
-        }
-        listening.stats.inc(ListenerCounter::DownstreamCxTotal);
-        listening.stats.raise(ListenerGauge::DownstreamCxActive);
-        listening.worker_stats.inc(kinds::ListenerWorkerCounter::DownstreamCxTotal);
-        listening.worker_stats.raise(kinds::ListenerWorkerGauge::DownstreamCxActive);
-        worker.connections.set(worker.connections.get() + 1);
-        Some(Self {
-            worker: worker.clone(),
-            listening: listening.clone(),
-            active: active.clone(),
-            since: Instant::now(),
-        })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let stats = &self.listening.stats;
-        stats.inc(ListenerCounter::DownstreamCxDestroy);
-        stats.lower(ListenerGauge::DownstreamCxActive);
-        stats.record(ListenerHistogram::DownstreamCxLengthMs, self.since.elapsed().as_millis() as u64);
-        self.listening.worker_stats.lower(kinds::ListenerWorkerGauge::DownstreamCxActive);
-        self.active.counts.active.fetch_sub(1, Relaxed);
-        if self.active.config.exact_balance {
-            self.active.counts.loads.remove(self.worker.index);
-        }
-        self.worker.shared.connections.leave();
-        self.worker.connections.set(self.worker.connections.get() - 1);
-    }
+    serve::accepted(worker, listening, stream, canonical(local), canonical(remote));
 }

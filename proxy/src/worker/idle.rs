@@ -1,6 +1,7 @@
-//! Wakes connections that wait for their client when the worker has news for them (a drain).
+//! Wakes downstream connections when the worker has news for them: a drain, or listeners that changed.
 //!
-//! A `Notify` per wait would cost every request; this costs a comparison of wakers.
+//! A connection has one place, registered whenever its task is polled, and whatever it waits for is asked again when it is
+//! woken. A `Notify` per wait would cost every request; this costs a comparison of wakers.
 
 use std::cell::RefCell;
 use std::rc::Rc;

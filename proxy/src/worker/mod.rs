@@ -6,23 +6,29 @@
 mod accept;
 pub mod balance;
 mod buffers;
+mod destinations;
 pub mod idle;
 mod runtime;
+mod serve;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use sampan_model::lb::Within;
 use sampan_model::route::Slot;
 
 pub(crate) use self::accept::Listening;
 pub use self::buffers::Buffers;
+use self::destinations::Destinations;
 pub use self::runtime::{Shared, spawn};
 use crate::http::config::HttpConfig;
 use crate::http::connection::HttpStats;
+use crate::http::route::RouteConfig;
 use crate::http::stream::Scratch;
+use crate::listener::filters::FilterStats;
 use crate::process::drain::DrainState;
 use crate::snapshot::{ClusterEntry, Snapshot};
 use crate::tcp::proxy::WorkerTcp;
@@ -38,7 +44,7 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Whom its counters belong to.
     pub writer: Writer,
-    /// Connections that wait for their client.
+    /// Downstream connections, to be woken for a drain and when their filter chain may be retired.
     pub idle: idle::Idle,
     /// Access log lines on their way to the writers.
     pub logs: Rc<WorkerLogs>,
@@ -46,7 +52,14 @@ pub struct Worker {
     pub buffers: Buffers,
     /// What its TCP connections share.
     pub tcp: WorkerTcp,
+    /// Where listener filters look at first bytes; one look at a time.
+    pub first_bytes: RefCell<Vec<u8>>,
+    filter_stats: OnceCell<FilterStats>,
+    /// Which listener has an address, for connections that were redirected.
+    destinations: RefCell<Destinations>,
     snapshot: RefCell<Arc<Snapshot>>,
+    routes: RefCell<Vec<Option<Routes>>>,
+    no_routes: Routes,
     clusters: RefCell<Vec<Option<Used>>>,
     http_stats: RefCell<HashMap<*const HttpConfig, Rc<HttpStats>, ahash::RandomState>>,
     drain: Cell<DrainState>,
@@ -55,7 +68,11 @@ pub struct Worker {
     // Boxed, for a stream's future holds one, and moving it would copy a kilobyte.
     #[expect(clippy::vec_box)]
     scratch: RefCell<Vec<Box<Scratch>>>,
+    writes: RefCell<Vec<Vec<u8>>>,
 }
+
+/// A worker's own count of who uses a route configuration: a stream that takes it touches no shared count.
+type Routes = Rc<Arc<RouteConfig>>;
 
 /// A cluster that this worker has used, with the snapshot's entry that it follows.
 struct Used {
@@ -66,40 +83,105 @@ struct Used {
 impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Self {
         let snapshot = shared.published.load();
+        let writer = Writer::worker(index);
         Self {
             index,
-            writer: Writer::worker(index),
-            logs: WorkerLogs::new(&shared.logs),
+            writer,
+            logs: WorkerLogs::new(&shared.logs, shared.stats.block("", writer)),
             buffers: Buffers::default(),
             tcp: WorkerTcp::default(),
             idle: idle::Idle::default(),
             drain: Cell::new(shared.lifecycle.drain_state()),
             shared,
+            first_bytes: RefCell::default(),
+            filter_stats: OnceCell::new(),
+            destinations: RefCell::default(),
             snapshot: RefCell::new(snapshot),
+            routes: RefCell::default(),
+            no_routes: Rc::new(Arc::new(RouteConfig::empty())),
             clusters: RefCell::default(),
             http_stats: RefCell::default(),
             rng: RefCell::default(),
             connections: Cell::new(0),
             scratch: RefCell::default(),
+            writes: RefCell::default(),
         }
     }
 
     /// The cluster of a slot, as this worker has it.
     pub fn cluster(&self, slot: Slot) -> Option<Rc<WorkerCluster>> {
         self.refresh();
+        self.known_cluster(slot)
+    }
+
+    /// As [`Worker::cluster`], of the snapshot that was taken over last: for whoever has that borrowed.
+    pub fn known_cluster(&self, slot: Slot) -> Option<Rc<WorkerCluster>> {
         let index = slot.index()?;
         if let Some(Some(used)) = self.clusters.borrow().get(index) {
             return Some(used.cluster.clone());
         }
         let entry = self.snapshot.borrow().clusters.entry(slot)?.clone();
+        self.have_watched(slot, &entry);
         let cluster =
             Rc::new(WorkerCluster::new(entry.parts().clone(), self.shared.stats.clone(), self.writer));
+        self.follow_local(&cluster);
         let mut clusters = self.clusters.borrow_mut();
         if index >= clusters.len() {
             clusters.resize_with(index + 1, || None);
         }
         clusters[index] = Some(Used { entry, cluster: cluster.clone() });
         Some(cluster)
+    }
+
+    /// The cluster to pick a host of, and which of its hosts: one of those that an aggregate cluster is made of, else the
+    /// cluster itself. `None` if an aggregate cluster has no hosts.
+    #[inline]
+    pub fn member(&self, cluster: &Rc<WorkerCluster>) -> Option<(Rc<WorkerCluster>, Option<Within>)> {
+        if !cluster.is_aggregate() {
+            return Some((cluster.clone(), None));
+        }
+        let random = self.with_rng(|rng| rng.u64(..));
+        let (member, within) = cluster.choose(random, |slot| self.cluster(slot))?;
+        Some((member, Some(within)))
+    }
+
+    /// Tells a cluster the hosts of the local cluster, if it wants to know.
+    fn follow_local(&self, cluster: &WorkerCluster) {
+        if let Some(slot) = cluster.local_slot() {
+            let snapshot = self.snapshot.borrow();
+            cluster.set_local(snapshot.clusters.entry(slot).map(|entry| entry.parts().hosts.clone()));
+        }
+    }
+
+    /// The control thread is to watch the hosts of a cluster that is in use.
+    fn have_watched(&self, slot: Slot, entry: &ClusterEntry) {
+        if entry.parts().outliers.is_some() {
+            self.shared.published.watched().add(slot);
+        }
+    }
+
+    /// The route configuration of a slot; one without routes while it has not arrived.
+    pub fn routes(&self, slot: Slot) -> Routes {
+        self.refresh();
+        let Some(index) = slot.index() else { return self.no_routes.clone() };
+        if let Some(Some(routes)) = self.routes.borrow().get(index) {
+            return routes.clone();
+        }
+        let Some(config) = self.snapshot.borrow().routes.entry(slot).cloned() else {
+            return self.no_routes.clone();
+        };
+        let routes = Rc::new(config);
+        let mut known = self.routes.borrow_mut();
+        if index >= known.len() {
+            known.resize_with(index + 1, || None);
+        }
+        known[index] = Some(routes.clone());
+        routes
+    }
+
+    /// The counters of listener filters.
+    pub(crate) fn filter_stats(&self) -> &FilterStats {
+        self.filter_stats.get_or_init(|| FilterStats::new(&self.shared.stats, self.writer))
     }
 
     /// Memory for a stream.
@@ -113,6 +195,22 @@ impl Worker {
         let mut spare = self.scratch.borrow_mut();
         if spare.len() < MOST && scratch.is_small() {
             spare.push(scratch);
+        }
+    }
+
+    /// A write buffer, empty.
+    pub fn take_write(&self) -> Vec<u8> {
+        self.writes.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives a write buffer back for a later response.
+    pub fn give_write(&self, mut buffer: Vec<u8>) {
+        const MOST: usize = 256;
+        const LARGEST: usize = 64 * 1024;
+        let mut spare = self.writes.borrow_mut();
+        if spare.len() < MOST && (1..=LARGEST).contains(&buffer.capacity()) {
+            buffer.clear();
+            spare.push(buffer);
         }
     }
 
@@ -142,13 +240,27 @@ impl Worker {
             match next.clusters.entry(Slot(index as u32)) {
                 None => *slot = None,
                 Some(entry) if !Arc::ptr_eq(entry, &used.entry) => {
+                    self.have_watched(Slot(index as u32), entry);
                     used.cluster.update(entry.parts().clone());
                     used.entry = entry.clone();
                 }
                 Some(_) => {}
             }
         }
-        *self.snapshot.borrow_mut() = next;
+        for (index, slot) in self.routes.borrow_mut().iter_mut().enumerate() {
+            let current = next.routes.entry(Slot(index as u32));
+            if slot.as_ref().is_some_and(|used| !current.is_some_and(|now| Arc::ptr_eq(now, used))) {
+                *slot = None;
+            }
+        }
+        let before = self.snapshot.replace(next);
+        for used in self.clusters.borrow().iter().flatten() {
+            self.follow_local(&used.cluster);
+            used.cluster.part();
+        }
+        if !Arc::ptr_eq(&before.listeners, &self.snapshot.borrow().listeners) {
+            self.idle.wake_all();
+        }
     }
 
     /// Closes what is dead, old or idle for too long in all pools.

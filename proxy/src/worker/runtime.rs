@@ -12,18 +12,22 @@ use tokio::sync::mpsc;
 use super::Worker;
 use super::accept::Acceptor;
 use super::balance::{Handoff, Handoffs};
+use crate::http::demand::Demand;
+use crate::http::route::ClusterNames;
 use crate::listener::limits::GlobalConnections;
 use crate::logging::target;
 use crate::process::Lifecycle;
 use crate::process::lifecycle::{Exit, WorkerToken};
 use crate::snapshot::Published;
 use crate::telemetry::access_log::LogFiles;
-use crate::telemetry::stats::Stats;
+use crate::telemetry::stats::{Stats, Writer};
 
 /// What all workers share.
 pub struct Shared {
     /// The current snapshot.
     pub published: Arc<Published>,
+    /// Where the clusters are that filters call by name.
+    pub clusters: Arc<dyn ClusterNames>,
     /// Where blocks of counters come from.
     pub stats: Arc<Stats>,
     /// Access log files.
@@ -34,6 +38,8 @@ pub struct Shared {
     pub connections: GlobalConnections,
     /// Ways to the other workers.
     pub handoffs: Handoffs,
+    /// Virtual hosts that requests ask for.
+    pub demands: mpsc::Sender<Demand>,
     /// The number of workers.
     pub workers: usize,
 }
@@ -50,6 +56,7 @@ pub fn spawn(
 ) -> io::Result<JoinHandle<()>> {
     let token = shared.lifecycle.worker();
     std::thread::Builder::new().name(format!("wrk:worker_{index}")).spawn(move || {
+        Writer::worker(index).is_here();
         match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
             Ok(runtime) => run(&runtime, Worker::new(index, shared), handoffs, token),
             Err(error) => {
@@ -65,6 +72,8 @@ fn run(runtime: &LocalRuntime, worker: Worker, handoffs: mpsc::Receiver<Handoff>
         let worker = Rc::new(worker);
         tracing::debug!(target: target::MAIN, worker = worker.index, "worker started");
         serve(&worker, handoffs).await;
+        // The token says that nothing is to come any more, and the task that flushes holds the buffers longer than that.
+        worker.logs.flush();
         tracing::debug!(target: target::MAIN, worker = worker.index, "worker ended");
     });
     drop(token);

@@ -58,7 +58,12 @@ fn bootstrap() -> Bootstrap {
     let line = text(
         r#"{"peer": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", "line": "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %REQ(x-none)% [%REQ(x-some):3%] %%"}"#,
     );
-    let filters = [
+    let cel = |expression: &str| {
+        format!(
+            "{{extension_filter: {{name: c, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter, expression: \"{expression}\"}}}}}}"
+        )
+    };
+    let filters: [(&str, &str); 15] = [
         (
             "only-errors",
             "{status_code_filter: {comparison: {op: GE, value: {default_value: 400, runtime_key: none}}}}",
@@ -85,6 +90,10 @@ fn bootstrap() -> Bootstrap {
             "{duration_filter: {comparison: {op: GE, value: {default_value: 60000, runtime_key: none}}}}",
         ),
         ("never", "{runtime_filter: {runtime_key: none, percent_sampled: {numerator: 0}}}"),
+        ("cel", &cel("response.code >= 500 || request.headers['x-log'] == 'yes'")),
+        ("cel-fails", &cel("request.headers['x-none'] == 'yes'")),
+        ("cel-no-condition", &cel("request.path")),
+        ("traceable", "{traceable_filter: {}}"),
     ];
     let base = Bootstrap::new()
         .http("json", &format!("{}\n{QUIET_ROUTER}", logger("", &json(OPERATORS))), routes)
@@ -198,5 +207,20 @@ fn filters() -> Vec<Case> {
             .want("log.code", 200),
         case("filter-duration", "slow-only").get("/").logs(0).want("status", 200).absent("log.code"),
         case("filter-runtime-never", "never").get("/").logs(0).want("status", 200).absent("log.code"),
+        only_second("filter-cel", "cel", &format!("/1 {plain}"), &format!("/2 {log}"), "/2"),
+        only_second(
+            "filter-cel-code",
+            "cel",
+            &format!("/1 {plain}"),
+            &format!("/refused {plain}"),
+            "/refused",
+        ),
+        case("filter-cel-fails", "cel-fails").get("/").logs(0).want("status", 200).absent("log.code"),
+        case("filter-cel-no-condition", "cel-no-condition")
+            .get("/")
+            .logs(0)
+            .want("status", 200)
+            .absent("log.code"),
+        case("filter-traceable", "traceable").get("/").logs(0).want("status", 200).absent("log.code"),
     ]
 }

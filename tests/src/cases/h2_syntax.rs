@@ -238,6 +238,8 @@ fn floods() -> Vec<Case> {
     vec![
         flood("rapid-reset", resets.collect()),
         flood("empty-data", empties.collect()),
+        flood("two-empty-frames", vec![post(1, "/", &[]), frame(DATA, 0, 1, &[]), frame(DATA, 0, 1, &[])]),
+        flood("window-updates", (0..2_000).map(|_| frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])).collect()),
         flood("priority-flood", (0..20_000).map(|_| frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 16])).collect()),
     ]
 }

@@ -10,8 +10,27 @@ pub fn group() -> Group {
     let mut cases = chains();
     cases.extend(limits());
     cases.extend(codecs());
+    cases.extend(inspected());
     Group { name: "listeners", bootstrap: bootstrap(), cases }
 }
+
+/// A listener with these listener filters, whose chain is a connection manager that routes all to `a`.
+fn filtered(filters: &[&str], manager: &str) -> String {
+    let filter = |kind: &&str| {
+        format!(
+            "{{name: f, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.listener.{kind}}}}}"
+        )
+    };
+    let filters: Vec<_> = filters.iter().map(filter).collect();
+    format!(
+        "listener_filters: [{}]\nfilter_chains: [{{filters: [{{name: h, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: h, access_log: $ACCESS_LOG, {manager} http_filters: [{{name: r, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}], route_config: {{virtual_hosts: [{{name: v, domains: [\"*\"], routes: [{{match: {{prefix: /}}, route: {{cluster: a}}}}]}}]}}}}}}]}}]",
+        filters.join(", ")
+    )
+}
+
+const TLS_INSPECTOR: &str = "tls_inspector.v3.TlsInspector";
+const HTTP_INSPECTOR: &str = "http_inspector.v3.HttpInspector";
+const PROXY_PROTOCOL: &str = "proxy_protocol.v3.ProxyProtocol";
 
 /// A filter chain with a TCP proxy to a cluster.
 fn chain(name: &str, matching: &str, cluster: &str) -> String {
@@ -42,6 +61,10 @@ fn bootstrap() -> Bootstrap {
         .listener_of("limited", limited)
         .listener_of("small-buffers", &format!("per_connection_buffer_limit_bytes: 1024\nfilter_chains: [{}]", chain("c", "", "tcp")))
         .listener_of("two-addresses", &format!("additional_addresses: [{{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}]\nfilter_chains: [{}]", direct("both", "")))
+        .listener_of("inspected", &filtered(&[TLS_INSPECTOR, HTTP_INSPECTOR], ""))
+        .listener_of("proxied", &filtered(&[PROXY_PROTOCOL], "use_remote_address: true,"))
+        .listener_of("proxied-plain", &filtered(&[PROXY_PROTOCOL], ""))
+        .listener_of("proxied-unmatched", &format!("listener_filters: [{{name: f, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.listener.{PROXY_PROTOCOL}}}}}]\nfilter_chains: [{}]\naccess_log: $ACCESS_LOG", chain("far", &source("10.0.0.0", 8), "tcp")))
         .http("auto", "", to_a)
         .http("small-http", "", to_a)
 }
@@ -81,6 +104,48 @@ fn limits() -> Vec<Case> {
             .logs(1)
             .want("log.sent", 60_000)
             .want("log.received", 60_000),
+    ]
+}
+
+/// HTTP behind listener filters.
+fn inspected() -> Vec<Case> {
+    const HEADER: &str = "PROXY TCP4 1.2.3.4 5.6.7.8 1000 2000\r\n";
+    const REQUEST: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+    let bytewise =
+        |text: String| text.into_bytes().into_iter().map(|byte| Talk::Send(vec![byte])).chain([Read]);
+    vec![
+        case("inspected-h1", "inspected").get("/").via("a").want("log.protocol", "HTTP/1.1"),
+        case("inspected-h2", "inspected").call(Call::get("/")).via("a").want("log.protocol", "HTTP/2"),
+        case("inspected-byte-by-byte", "inspected").talk(bytewise(REQUEST.to_owned())).via("a"),
+        case("proxied", "proxied")
+            .send(format!("{HEADER}{REQUEST}"))
+            .via("a")
+            .want("up:h:x-forwarded-for", "1.2.3.4")
+            .want("log.remote", "1.2.3.4"),
+        case("proxied-byte-by-byte", "proxied")
+            .talk(bytewise(format!("{HEADER}{REQUEST}")))
+            .via("a")
+            .want("log.remote", "1.2.3.4"),
+        case("proxied-unknown", "proxied")
+            .send(format!("PROXY UNKNOWN\r\n{REQUEST}"))
+            .via("a")
+            .want("log.remote", "127.0.0.1"),
+        case("proxied-and-forwarded", "proxied-plain")
+            .send(format!("{HEADER}GET / HTTP/1.1\r\nhost: test\r\nx-forwarded-for: 9.8.7.6\r\n\r\n"))
+            .via("a")
+            .want("log.remote", "9.8.7.6"),
+        case("proxied-no-chain", "proxied-unmatched")
+            .talk([Talk::Send(HEADER.as_bytes().to_vec()), AwaitClose])
+            .logs(1)
+            .want("end", "closed")
+            .want("log.remote", "1.2.3.4")
+            .flags("NR"),
+        case("proxied-refused", "proxied-unmatched")
+            .talk([Talk::Send(REQUEST.as_bytes().to_vec()), AwaitClose])
+            .logs(1)
+            .want("end", "closed")
+            .want("log.remote", "127.0.0.1")
+            .flags("-"),
     ]
 }
 

@@ -19,6 +19,9 @@ fn bootstrap() -> Bootstrap {
 - {name: max, match: {prefix: /max}, route: {cluster: a, timeout: 0s, max_stream_duration: {max_stream_duration: 0.15s}}}
 - {name: grpc, match: {prefix: /grpc}, route: {cluster: a, timeout: 0s, max_stream_duration: {grpc_timeout_header_max: 0s}}}
 - {name: grpc-capped, match: {prefix: /capped}, route: {cluster: a, timeout: 0s, max_stream_duration: {grpc_timeout_header_max: 0.15s}}}
+- {name: newer, match: {prefix: /newer}, route: {cluster: a, timeout: 0.15s, max_stream_duration: {max_stream_duration: 3s}}}
+- {name: older, match: {prefix: /older}, route: {cluster: a, timeout: 3s, max_grpc_timeout: 5s, grpc_timeout_offset: 0.5s}}
+- {name: oldest, match: {prefix: /open}, route: {cluster: a, timeout: 3s, max_grpc_timeout: 0s}}
 - {name: rest, match: {prefix: /}, route: {cluster: a}}
 ";
     Bootstrap::new()
@@ -47,7 +50,32 @@ fn hung(name: &'static str, listener: &'static str, path: &str, lines: &str) -> 
 fn cases() -> Vec<Case> {
     let begun = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello".to_vec();
     let half = "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nhalf";
+    let deadline = |name, path: &str, value: &str| {
+        let lines = format!("host: test\r\ncontent-type: application/grpc\r\n{value}");
+        case(name, "timeouts").get_with(path, &lines).via("a")
+    };
     vec![
+        case("newer-limit-alone", "timeouts")
+            .get("/newer")
+            .via("a")
+            .absent("up:h:x-envoy-expected-rq-timeout-ms"),
+        deadline("legacy-grpc", "/older", "grpc-timeout: 1S\r\n").want("up:h:grpc-timeout", "500m"),
+        deadline("legacy-grpc-short", "/older", "grpc-timeout: 100m\r\n").want("up:h:grpc-timeout", "100m"),
+        deadline("legacy-grpc-bound", "/older", "grpc-timeout: 10S\r\n").want("up:h:grpc-timeout", "5000m"),
+        deadline("legacy-grpc-absent", "/older", "").want("up:h:grpc-timeout", "5000m"),
+        deadline("legacy-grpc-open", "/open", "grpc-timeout: 10S\r\n").want("up:h:grpc-timeout", "10000m"),
+        deadline("legacy-grpc-open-absent", "/open", "").absent("up:h:grpc-timeout"),
+        case("legacy-grpc-for-others", "timeouts")
+            .get_with("/older", "host: test\r\ngrpc-timeout: 1S\r\n")
+            .via("a")
+            .want("up:h:x-envoy-expected-rq-timeout-ms", 3000),
+        hung(
+            "legacy-grpc-passes",
+            "timeouts",
+            "/open",
+            "content-type: application/grpc\r\ngrpc-timeout: 150m\r\n",
+        )
+        .details("response_timeout"),
         hung("route", "timeouts", "/timeout", "")
             .status(504)
             .flags("UT")
@@ -63,6 +91,17 @@ fn cases() -> Vec<Case> {
             "content-type: application/grpc\r\ngrpc-timeout: 150m\r\n",
         )
         .want("status", 200),
+        hung(
+            "grpc-timeout-zero",
+            "timeouts",
+            "/grpc",
+            "content-type: application/grpc\r\ngrpc-timeout: 0m\r\n",
+        )
+        .want("status", 200)
+        .details("max_duration_timeout")
+        .ignore("up")
+        // A connection may be there by then, or not.
+        .ignore("log.upstream_protocol"),
         hung("grpc-timeout-capped", "timeouts", "/capped", "grpc-timeout: 10S\r\n")
             .details("max_duration_timeout"),
         case("grpc-timeout-absent", "timeouts").get("/grpc").via("a"),

@@ -1,7 +1,7 @@
-//! Finds the two programs under test: the `sampan` of this workspace and a real Envoy.
+//! Finds the programs under test: `sampan` and `sampan-init` of this workspace, and a real Envoy.
 //!
-//! `SAMPAN_BIN` and `ENVOY_BIN` win. Otherwise Sampan is built in release mode in the target directory this test runs from, and
-//! Envoy is looked for on `PATH`; the PyPI package installs a Python script there, so its package directory is asked for the
+//! `SAMPAN_BIN`, `SAMPAN_INIT_BIN` and `ENVOY_BIN` win. Otherwise ours are built in release mode in the target directory this
+//! test runs from, and Envoy is looked for on `PATH`; the PyPI package installs a Python script there, so its package directory is asked for the
 //! program itself. A missing Envoy is a failure, not a skipped test: without the oracle the suite would prove nothing.
 
 use std::fs::File;
@@ -27,7 +27,15 @@ pub fn envoy() -> PathBuf {
 /// The `sampan` executable, built first unless `SAMPAN_BIN` names one.
 pub fn sampan() -> PathBuf {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
-    FOUND.get_or_init(|| std::env::var_os("SAMPAN_BIN").map_or_else(build_sampan, PathBuf::from)).clone()
+    let build = || build("sampan-proxy", "sampan");
+    FOUND.get_or_init(|| std::env::var_os("SAMPAN_BIN").map_or_else(build, PathBuf::from)).clone()
+}
+
+/// The `sampan-init` executable, built first unless `SAMPAN_INIT_BIN` names one.
+pub fn sampan_init() -> PathBuf {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    let build = || build("sampan-init", "sampan-init");
+    FOUND.get_or_init(|| std::env::var_os("SAMPAN_INIT_BIN").map_or_else(build, PathBuf::from)).clone()
 }
 
 fn find_envoy() -> Option<PathBuf> {
@@ -64,22 +72,22 @@ fn packaged_envoy(python: &Path) -> Option<PathBuf> {
     is_elf(&program).then_some(program)
 }
 
-/// Builds the release binary in the target directory that this test was built in; a no-op when it is up to date.
-fn build_sampan() -> PathBuf {
+/// Builds a release binary in the target directory that this test was built in; a no-op when it is up to date.
+fn build(package: &str, name: &str) -> PathBuf {
     let target = target_dir();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--release", "-p", "sampan-proxy", "--bin", "sampan", "--target-dir"])
+        .args(["build", "--release", "-p", package, "--bin", name, "--target-dir"])
         .arg(&target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
-        .expect("cargo must be runnable to build sampan; or set SAMPAN_BIN");
-    assert!(status.success(), "building sampan failed");
-    target.join("release/sampan")
+        .expect("cargo must be runnable to build the programs; or set SAMPAN_BIN and SAMPAN_INIT_BIN");
+    assert!(status.success(), "building {name} failed");
+    target.join("release").join(name)
 }
 
-/// `<target>/<profile>/deps/<test>` -> `<target>`.
-fn target_dir() -> PathBuf {
+/// The target directory that this test was built in: `<target>/<profile>/deps/<test>` -> `<target>`.
+pub fn target_dir() -> PathBuf {
     let exe = std::env::current_exe().expect("a test has an executable");
     exe.ancestors().nth(3).expect("a test executable lies in target/<profile>/deps").to_path_buf()
 }

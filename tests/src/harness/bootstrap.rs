@@ -60,6 +60,13 @@ impl Bootstrap {
         self.network(name, "http_connection_manager", &fields)
     }
 
+    /// As [`Self::http`], with these filters (items of the list, YAML) before the router.
+    pub fn http_filters(self, name: &str, filters: &str, routes: &str) -> Self {
+        let router = format!("- {{name: router, typed_config: {{\"@type\": {ROUTER_TYPE}}}}}");
+        let filters = indent(&format!("{}\n{router}", dedent(filters)), 2);
+        self.http(name, &format!("http_filters:\n{filters}"), routes)
+    }
+
     /// A listener with a TCP proxy; `fields` are its own, such as `cluster: tcp`.
     pub fn tcp(self, name: &str, fields: &str) -> Self {
         let fields =
@@ -166,7 +173,8 @@ fn dedent(text: &str) -> String {
     lines.map(|line| &line[margin.unwrap_or(0)..]).collect::<Vec<_>>().join("\n")
 }
 
-fn indent(text: &str, by: usize) -> String {
+/// The lines of a text, moved to the right; empty ones are left out.
+pub fn indent(text: &str, by: usize) -> String {
     let pad = " ".repeat(by);
     let lines: Vec<_> =
         text.lines().filter(|l| !l.trim().is_empty()).map(|line| format!("{pad}{line}")).collect();

@@ -3,16 +3,26 @@
 //! Used by [`crate::run`] for the differential suite and by the process tests directly.
 
 pub mod access_log;
+pub mod access_log_service;
 pub mod binaries;
 pub mod bootstrap;
 pub mod client;
+pub mod coding;
+pub mod collector;
 pub mod dns;
 pub mod invoke;
+pub mod jwt;
+pub mod load;
+pub mod netns;
 pub mod observe;
+pub mod peer;
 pub mod process;
+pub mod service;
 pub mod solo;
+pub mod tls;
 pub mod upstream;
 pub mod wire;
+pub mod xds;
 
 use std::time::{Duration, Instant};
 

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `status` `h:<name>` `body` `trailer:<name>` | the response; `1xx` lists informational ones, `end` an unclean end, `raw` tunnel bytes |
 //! | `up` `up:line` `up:h:<name>` `up:body` `up:trailer:<name>` `up:connection` `up:cut` `up:raw` | what an upstream received |
+//! | `up:m:<path>` | a field of a message to a service that filters ask, see [`super::service`] |
+//! | `stat:<name>` | a stat at the end of the case, where the case asks for it |
 //! | `log.<field>` | the access log's line, fields as in [`super::access_log::JSON_FORMAT`] |
 //!
-//! A second response, request or line has its facts prefixed `2.`, and so on. What differs from run to run (dates, generated ids,
+//! A body is told as its `content-encoding` decodes it. A second response, request or line has its facts prefixed `2.`, and so on. What differs from run to run (dates, generated ids,
 //! times, ports) is replaced by a word in angle brackets.
 
 use std::collections::BTreeMap;
@@ -16,6 +18,8 @@ use serde_json::{Map, Value};
 
 use super::client::Reply;
 use super::client::frames::Seen;
+use super::coding;
+use super::service;
 use super::upstream::Received;
 use super::wire::printable;
 
@@ -46,6 +50,20 @@ impl Masks {
         })
     }
 
+    /// A field of a message, by its path.
+    fn message_field(&self, path: &str, value: &str) -> String {
+        match path.rsplit('.').next().unwrap_or(path) {
+            "time" => "<time>".into(),
+            "id" => "<id>".into(),
+            "x-request-id" if is_uuid(value) => "<uuid>".into(),
+            "port_value" => {
+                let known = self.ports.iter().find(|(port, _)| port == value);
+                known.map_or_else(|| value.to_owned(), |(_, name)| name.clone())
+            }
+            _ => self.apply(value),
+        }
+    }
+
     fn field(&self, name: &str, value: &str) -> String {
         match name.to_ascii_lowercase().as_str() {
             "date" => "<date>".into(),
@@ -72,7 +90,7 @@ pub fn reply(facts: &mut Facts, masks: &Masks, index: usize, reply: &Reply) {
     let message = &reply.message;
     if !message.line.is_empty() {
         facts.insert(format!("{p}status"), message.status().to_string());
-        facts.insert(format!("{p}body"), masks.apply(&printable(&message.body)));
+        facts.insert(format!("{p}body"), masks.apply(&printable(&coding::body(message))));
         fields(facts, masks, &format!("{p}h:"), &message.headers);
         fields(facts, masks, &format!("{p}trailer:"), &message.trailers);
     }
@@ -92,7 +110,18 @@ pub fn received(facts: &mut Facts, masks: &Masks, index: usize, received: &Recei
     let message = &received.message;
     if !message.line.is_empty() {
         facts.insert(format!("{p}:line"), masks.apply(&message.line));
-        facts.insert(format!("{p}:body"), printable(&message.body));
+        match service::fields(&message.line, &message.body) {
+            None => {
+                facts.insert(format!("{p}:body"), printable(&coding::body(message)));
+            }
+            Some(fields) => {
+                let shown = |(name, value): (String, String)| {
+                    let value = masks.message_field(&name, &value);
+                    (format!("{p}:m:{name}"), value)
+                };
+                facts.extend(fields.into_iter().map(shown));
+            }
+        }
         fields(facts, masks, &format!("{p}:h:"), &message.headers);
         fields(facts, masks, &format!("{p}:trailer:"), &message.trailers);
     }

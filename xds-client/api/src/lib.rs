@@ -17,9 +17,12 @@ mod document;
 mod error;
 #[cfg(test)]
 mod garbage_tests;
+mod ip_matcher;
+pub mod istio;
 mod message;
 mod path;
 mod schema;
+mod sensitive;
 mod support;
 mod to_json;
 pub mod type_url;
@@ -32,8 +35,10 @@ pub use decode::{
 pub use document::{Document, Format};
 pub use envoy_types::pb::{cel, envoy, google, io, opentelemetry, ratelimit, udpa, xds};
 pub use error::{FieldError, Note, NoteKind, ParseError};
+pub use ip_matcher::{CelMatcher, IpMatcher, IpRangeMatcher};
 pub use message::{Message, Value};
 pub use schema::{Descriptors, EnumType, EnumValue, FieldType, Kind, MessageType, OneofType};
+pub use sensitive::holds_secret;
 pub use support::{MessageSupport, Support, SupportTable, UnsupportedField, unsupported};
 pub use to_json::{message_to_json, to_json};
 pub use validate::validate;

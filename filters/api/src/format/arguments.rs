@@ -7,6 +7,7 @@ use super::header::HeaderName;
 use super::operator::{AddressOf, HeaderSource, Operator, ServerName, Unit};
 use super::parse::Call;
 use super::query::{PathForm, PathSource};
+use crate::cel::Expression;
 
 /// Wrong arguments.
 pub(crate) struct Fault {
@@ -59,6 +60,12 @@ pub(crate) fn path(call: &Call<'_>) -> Result<Operator, Fault> {
     }
 }
 
+/// `(expression)`
+pub(crate) fn cel(call: &Call<'_>, operator: fn(Expression) -> Operator) -> Result<Operator, Fault> {
+    let hint = "write an expression in CEL, such as request.headers['x-a']";
+    Expression::parse(call.argument).map(operator).map_err(|error| fault(error.reason, hint))
+}
+
 /// `(ORIG|DECODED)`
 pub(crate) fn query_params(call: &Call<'_>) -> Result<Operator, Fault> {
     match call.argument {
@@ -88,7 +95,15 @@ pub(crate) fn typed_metadata(call: &Call<'_>) -> Result<Operator, Fault> {
 pub(crate) fn filter_state(call: &Call<'_>) -> Result<Operator, Fault> {
     match call.argument.split_once(':') {
         Some((key, "PLAIN")) if !key.is_empty() => Ok(Operator::FilterState(key.into())),
-        _ => Err(fault("only the PLAIN form is supported by this version", "write FILTER_STATE(key:PLAIN)")),
+        Some((key, "TYPED")) if !key.is_empty() => Ok(Operator::TypedFilterState(key.into())),
+        Some((key, form)) if !key.is_empty() && form.len() > "FIELD:".len() && form.starts_with("FIELD:") => {
+            Ok(Operator::FilterStateField(key.into(), form["FIELD:".len()..].into()))
+        }
+        None if !call.argument.is_empty() => Ok(Operator::TypedFilterState(call.argument.into())),
+        _ => Err(fault(
+            "only the forms PLAIN, TYPED and FIELD are supported by this version",
+            "write FILTER_STATE(key:PLAIN)",
+        )),
     }
 }
 

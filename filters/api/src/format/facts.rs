@@ -1,11 +1,11 @@
 //! The facts behind the plain operators, one function each.
 
+use std::io::Write as _;
 use std::sync::OnceLock;
 
 use super::address::{self, Part};
 use super::context::FormatContext;
 use super::operator::Operator;
-use crate::info::TlsInfo;
 
 /// Appends a text that is there and not empty.
 pub(crate) fn put(text: Option<&str>, out: &mut Vec<u8>) -> bool {
@@ -40,7 +40,7 @@ fn join_or_dash(words: impl Iterator<Item = &'static str>, out: &mut Vec<u8>) ->
     true
 }
 
-fn comma(start: usize, out: &mut Vec<u8>) {
+pub(crate) fn comma(start: usize, out: &mut Vec<u8>) {
     if out.len() > start {
         out.push(b',');
     }
@@ -50,6 +50,21 @@ fn comma(start: usize, out: &mut Vec<u8>) {
 pub(crate) fn unique_id(_: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     put_full(uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text), out)
+}
+
+/// The trace's id, in hexadecimal digits.
+pub(crate) fn trace_id(context: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
+    // Writing to memory cannot fail.
+    context.info.trace.is_some_and(|ids| {
+        let digits = if ids.short && ids.trace >> 64 == 0 { 16 } else { 32 };
+        write!(out, "{:0digits$x}", ids.trace).is_ok()
+    })
+}
+
+/// The span's id.
+pub(crate) fn span_id(context: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
+    let span = context.info.trace.and_then(|ids| ids.span);
+    span.is_some_and(|span| write!(out, "{span:016x}").is_ok())
 }
 
 /// The host's name, or its address where it has none.
@@ -80,32 +95,13 @@ pub(crate) fn attempted(context: &FormatContext<'_>, part: Part, out: &mut Vec<u
 
 /// The reason without whitespace, so that a text line keeps its columns.
 pub(crate) fn transport_failure(context: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
-    let Some(reason) = &context.info.upstream.transport_failure else { return false };
+    context.info.upstream.transport_failure.as_ref().is_some_and(|why| reason(why, out))
+}
+
+/// Appends a reason without whitespace.
+pub(crate) fn reason(reason: &str, out: &mut Vec<u8>) -> bool {
     out.extend(reason.bytes().map(|b| if b.is_ascii_whitespace() { b'_' } else { b }));
     !reason.is_empty()
-}
-
-/// A text of the downstream TLS session.
-pub(crate) fn tls(
-    context: &FormatContext<'_>,
-    text: for<'a> fn(&'a TlsInfo) -> &'a str,
-    out: &mut Vec<u8>,
-) -> bool {
-    context.info.connection.tls.as_deref().is_some_and(|tls| put_full(text(tls), out))
-}
-
-/// A list of the downstream TLS session, joined by commas.
-pub(crate) fn tls_list(
-    context: &FormatContext<'_>,
-    list: for<'a> fn(&'a TlsInfo) -> &'a [String],
-    out: &mut Vec<u8>,
-) -> bool {
-    let start = out.len();
-    for item in context.info.connection.tls.as_deref().map(list).unwrap_or_default() {
-        comma(start, out);
-        out.extend_from_slice(item.as_bytes());
-    }
-    out.len() > start
 }
 
 /// An environment variable, read when the format is parsed; `-` if it is not set.
@@ -190,6 +186,10 @@ pub(crate) mod addresses {
 
     pub(crate) fn local<'a>(context: &FormatContext<'a>) -> Option<&'a Address> {
         Some(&context.info.connection.local)
+    }
+
+    pub(crate) fn direct_local<'a>(context: &FormatContext<'a>) -> Option<&'a Address> {
+        Some(context.info.connection.direct_local())
     }
 
     pub(crate) fn remote<'a>(context: &FormatContext<'a>) -> Option<&'a Address> {

@@ -46,6 +46,15 @@ impl HeaderName {
         })
     }
 
+    /// The name among the plain fields; none for what is kept apart from them.
+    pub fn field_name(&self) -> Option<&[u8]> {
+        match self {
+            HeaderName::Known(known) => Some(known.name().as_bytes()),
+            HeaderName::Other(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The first value in a request head.
     pub fn in_request<'a>(&self, head: &'a RequestHead) -> Option<&'a [u8]> {
         let present = |text: &'a [u8]| (!text.is_empty()).then_some(text);

@@ -32,11 +32,13 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod time;
+mod tls;
 
 pub use context::{AccessLogType, FormatContext};
 pub use error::{FormatError, StructError};
 pub use grpc::{grpc_status, response_grpc_status};
 pub use header::HeaderName;
+pub use operator::write_metadata;
 pub use structure::StructTemplate;
 pub use table::{known_unsupported, supported};
 pub use template::Template;

@@ -1,5 +1,7 @@
 //! One operator, ready to be rendered.
 
+use std::borrow::Cow;
+
 use super::address::{self, Part};
 use super::context::FormatContext;
 use super::escape;
@@ -8,6 +10,8 @@ use super::header::{self, HeaderName};
 use super::json;
 use super::query::{self, PathForm};
 use super::time::TimeFormat;
+use super::tls::CertificateOf;
+use crate::cel::Expression;
 use crate::info::{Address, MetadataValue};
 
 /// A fact that is a number.
@@ -63,6 +67,11 @@ pub(crate) enum Operator {
         name: HeaderName,
         other: Option<HeaderName>,
     },
+    CertificateTime {
+        of: CertificateOf,
+        ends: bool,
+        format: TimeFormat,
+    },
     Path(PathForm),
     QueryParam(Box<[u8]>),
     QueryParams {
@@ -73,6 +82,14 @@ pub(crate) enum Operator {
     ServerName(ServerName),
     Metadata(Box<[Box<str>]>),
     FilterState(Box<str>),
+    /// `%CEL(expression)%`
+    Cel(Expression),
+    /// `%TYPED_CEL(expression)%`: as JSON.
+    TypedCel(Expression),
+    /// `%FILTER_STATE(key)%`: as JSON.
+    TypedFilterState(Box<str>),
+    /// `%FILTER_STATE(key:FIELD:name)%`
+    FilterStateField(Box<str>, Box<str>),
 }
 
 impl Operator {
@@ -91,6 +108,9 @@ impl Operator {
                 format.write(context.wall, out);
                 true
             }
+            Operator::CertificateTime { of, ends, format } => of(context)
+                .map(|found| format.write(if *ends { found.not_after } else { found.not_before }, out))
+                .is_some(),
             Operator::Elapsed { from, to, unit } => {
                 write_number(elapsed(from(context), to(context), *unit), out)
             }
@@ -111,17 +131,18 @@ impl Operator {
                 which(context).is_some_and(|address| address::write(address, *part, out))
             }
             Operator::ServerName(order) => header::write(server_name(context, *order), out),
-            Operator::Metadata(_) => match self.metadata(context) {
-                None | Some(MetadataValue::Null) => false,
-                Some(MetadataValue::String(text)) => header::write(Some(text.as_bytes()), out),
-                Some(value) => {
-                    json::value(value, out);
-                    true
-                }
-            },
+            Operator::Metadata(_) => self.metadata(context).is_some_and(|value| write_metadata(&value, out)),
             Operator::FilterState(key) => {
-                let object = context.info.filter_state.object(key);
+                let object = context.info.state(key);
                 object.map(|object| out.extend_from_slice(object.plain().as_bytes())).is_some()
+            }
+            Operator::FilterStateField(key, name) => {
+                let value = context.info.state(key).and_then(|object| object.field(name));
+                value.map(|value| out.extend_from_slice(value.as_bytes())).is_some()
+            }
+            Operator::Cel(expression) | Operator::TypedCel(expression) => expression.write(context, out),
+            Operator::TypedFilterState(_) => {
+                self.metadata(context).map(|value| json::value(&value, out)).is_some()
             }
         }
     }
@@ -137,10 +158,18 @@ impl Operator {
     }
 
     /// The value itself, where it is structured.
-    pub(crate) fn metadata<'a>(&self, context: &FormatContext<'a>) -> Option<&'a MetadataValue> {
-        let Operator::Metadata(path) = self else { return None };
-        let (namespace, keys) = path.split_first()?;
-        context.info.metadata.namespace(namespace)?.at(keys)
+    pub(crate) fn metadata<'a>(&self, context: &FormatContext<'a>) -> Option<Cow<'a, MetadataValue>> {
+        match self {
+            Operator::Metadata(path) => {
+                let (namespace, keys) = path.split_first()?;
+                context.info.metadata.namespace(namespace)?.at(keys).map(Cow::Borrowed)
+            }
+            Operator::TypedFilterState(key) => {
+                context.info.state(key).map(|object| Cow::Owned(object.typed()))
+            }
+            Operator::TypedCel(expression) => expression.metadata(context).map(Cow::Owned),
+            _ => None,
+        }
     }
 
     /// Whether JSON shows the value as a number.
@@ -166,6 +195,16 @@ impl Operator {
                     | Operator::Address(..)
             )
     }
+}
+
+/// Appends a metadata value: text as it is, the rest as JSON. False, with nothing appended, for a null.
+pub fn write_metadata(value: &MetadataValue, out: &mut Vec<u8>) -> bool {
+    match value {
+        MetadataValue::Null => return false,
+        MetadataValue::String(text) => out.extend_from_slice(text.as_bytes()),
+        value => json::value(value, out),
+    }
+    true
 }
 
 fn write_header(

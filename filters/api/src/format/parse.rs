@@ -51,7 +51,9 @@ impl<'a> Call<'a> {
         let (name, mut rest) = text.split_at(end);
         let mut argument = "";
         if let Some(open) = rest.strip_prefix('(') {
-            (argument, rest) = open.split_once(')')?;
+            // The argument may have brackets of its own: what ends it is a bracket that the call may end behind.
+            let end = open.match_indices(')').map(|(at, _)| at).find(|at| ends_call(&open[at + 1..]))?;
+            (argument, rest) = (&open[..end], &open[end + 1..]);
         }
         let mut length = None;
         if let Some(digits) = rest.strip_prefix(':') {
@@ -62,6 +64,14 @@ impl<'a> Call<'a> {
         let rest = rest.strip_prefix('%')?;
         (!name.is_empty()).then_some((Call { name, argument, length }, rest))
     }
+}
+
+/// Whether a call may end with this: `%`, or `:length%`.
+fn ends_call(rest: &str) -> bool {
+    let digits = rest.strip_prefix(':').unwrap_or(rest);
+    let end =
+        if rest.starts_with(':') { digits.trim_start_matches(|c: char| c.is_ascii_digit()) } else { rest };
+    end.starts_with('%')
 }
 
 fn stray(text: &str, rest: &str) -> FormatError {

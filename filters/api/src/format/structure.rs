@@ -118,7 +118,7 @@ impl StructTemplate {
             }
             Single::Value(value) => {
                 out.truncate(start);
-                json::value(value, out);
+                json::value(&value, out);
                 true
             }
             Single::Absent => {

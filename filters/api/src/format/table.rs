@@ -9,6 +9,7 @@ use super::facts::{self, addresses, moments};
 use super::operator::{AddressOf, HeaderSource, Moment, NumberOf, Operator, TextOf, Unit};
 use super::parse::Call;
 use super::time::{TimeFormat, Zone};
+use super::tls;
 
 /// The names of all operators that this version renders, sorted.
 pub fn supported() -> impl Iterator<Item = &'static str> {
@@ -161,8 +162,8 @@ static TABLE: &[Row] = &[
     text("ACCESS_LOG_TYPE", |c, out| facts::put(Some(c.log_type.name()), out)),
     text("STREAM_ID", |c, out| facts::put(c.info.stream_id.as_deref(), out)),
     text("UNIQUE_ID", facts::unique_id),
-    text("TRACE_ID", |c, out| facts::put(c.info.trace_id.as_deref(), out)),
-    text("SPAN_ID", |c, out| facts::put(c.info.span_id.as_deref(), out)),
+    text("TRACE_ID", facts::trace_id),
+    text("SPAN_ID", facts::span_id),
     number("CONNECTION_ID", |c| Some(c.info.connection.id)),
     with("REQUESTED_SERVER_NAME", Argument, arguments::requested_server_name),
     // Upstream
@@ -193,6 +194,11 @@ static TABLE: &[Row] = &[
     part("DOWNSTREAM_LOCAL_ADDRESS", addresses::local, Part::Whole),
     with("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", Argument, |c| arguments::without_port(c, addresses::local)),
     part("DOWNSTREAM_LOCAL_PORT", addresses::local, Part::Port),
+    part("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", addresses::direct_local, Part::Whole),
+    with("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT", Argument, |c| {
+        arguments::without_port(c, addresses::direct_local)
+    }),
+    part("DOWNSTREAM_DIRECT_LOCAL_PORT", addresses::direct_local, Part::Port),
     part("DOWNSTREAM_REMOTE_ADDRESS", addresses::remote, Part::Whole),
     with("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Argument, |c| {
         arguments::without_port(c, addresses::remote)
@@ -203,12 +209,53 @@ static TABLE: &[Row] = &[
         arguments::without_port(c, addresses::direct_remote)
     }),
     part("DOWNSTREAM_DIRECT_REMOTE_PORT", addresses::direct_remote, Part::Port),
-    text("DOWNSTREAM_TLS_VERSION", |c, out| facts::tls(c, |tls| tls.version, out)),
-    text("DOWNSTREAM_TLS_CIPHER", |c, out| facts::tls(c, |tls| tls.cipher, out)),
-    text("DOWNSTREAM_PEER_SUBJECT", |c, out| facts::tls(c, |tls| &tls.peer_subject, out)),
-    text("DOWNSTREAM_PEER_URI_SAN", |c, out| facts::tls_list(c, |tls| &tls.peer_uri_sans, out)),
-    text("DOWNSTREAM_PEER_DNS_SAN", |c, out| facts::tls_list(c, |tls| &tls.peer_dns_sans, out)),
-    text("DOWNSTREAM_LOCAL_URI_SAN", |c, out| facts::tls_list(c, |tls| &tls.local_uri_sans, out)),
+    text("DOWNSTREAM_TLS_VERSION", |c, out| facts::put(tls::downstream(c).map(|tls| tls.version), out)),
+    text("DOWNSTREAM_TLS_CIPHER", |c, out| facts::put(tls::downstream(c).map(|tls| tls.cipher), out)),
+    text("DOWNSTREAM_TLS_GROUP", |c, out| facts::put(tls::downstream(c).map(|tls| tls.group), out)),
+    text("UPSTREAM_TLS_VERSION", |c, out| facts::put(tls::upstream(c).map(|tls| tls.version), out)),
+    text("UPSTREAM_TLS_CIPHER", |c, out| facts::put(tls::upstream(c).map(|tls| tls.cipher), out)),
+    text("UPSTREAM_TLS_GROUP", |c, out| facts::put(tls::upstream(c).map(|tls| tls.group), out)),
+    text("DOWNSTREAM_TRANSPORT_FAILURE_REASON", tls::FAILURE),
+    text("UPSTREAM_SERVER_NAME", |c, out| {
+        facts::put(tls::upstream(c).and_then(|tls| tls.sni.as_deref()), out)
+    }),
+    text("DOWNSTREAM_PEER_SUBJECT", |c, out| tls::field(tls::client(c), |x| &x.subject, out)),
+    text("DOWNSTREAM_PEER_ISSUER", |c, out| tls::field(tls::client(c), |x| &x.issuer, out)),
+    text("DOWNSTREAM_PEER_CERT", |c, out| tls::pem(tls::client(c), out)),
+    with("DOWNSTREAM_PEER_CERT_V_START", Argument, |c| Ok(tls::starts(tls::client, c))),
+    with("DOWNSTREAM_PEER_CERT_V_END", Argument, |c| Ok(tls::ends(tls::client, c))),
+    text("DOWNSTREAM_PEER_URI_SAN", |c, out| tls::names(tls::client(c), |x| &x.uri_sans, out)),
+    text("DOWNSTREAM_PEER_DNS_SAN", |c, out| tls::names(tls::client(c), |x| &x.dns_sans, out)),
+    text("DOWNSTREAM_PEER_IP_SAN", |c, out| tls::names(tls::client(c), |x| &x.ip_sans, out)),
+    text("UPSTREAM_PEER_SUBJECT", |c, out| tls::field(tls::server(c), |x| &x.subject, out)),
+    text("UPSTREAM_PEER_ISSUER", |c, out| tls::field(tls::server(c), |x| &x.issuer, out)),
+    text("UPSTREAM_PEER_CERT", |c, out| tls::pem(tls::server(c), out)),
+    with("UPSTREAM_PEER_CERT_V_START", Argument, |c| Ok(tls::starts(tls::server, c))),
+    with("UPSTREAM_PEER_CERT_V_END", Argument, |c| Ok(tls::ends(tls::server, c))),
+    text("UPSTREAM_PEER_URI_SAN", |c, out| tls::names(tls::server(c), |x| &x.uri_sans, out)),
+    text("UPSTREAM_PEER_DNS_SAN", |c, out| tls::names(tls::server(c), |x| &x.dns_sans, out)),
+    text("UPSTREAM_PEER_IP_SAN", |c, out| tls::names(tls::server(c), |x| &x.ip_sans, out)),
+    text("DOWNSTREAM_PEER_SERIAL", |c, out| tls::field(tls::client(c), |x| &x.serial, out)),
+    text("DOWNSTREAM_PEER_FINGERPRINT_1", |c, out| tls::field(tls::client(c), |x| &x.sha1, out)),
+    text("DOWNSTREAM_PEER_FINGERPRINT_256", |c, out| tls::field(tls::client(c), |x| &x.sha256, out)),
+    text("DOWNSTREAM_PEER_CHAIN_SERIALS", |c, out| tls::chain(c, |x| &x.serial, out)),
+    text("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1", |c, out| tls::chain(c, |x| &x.sha1, out)),
+    text("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", |c, out| tls::chain(c, |x| &x.sha256, out)),
+    text("DOWNSTREAM_PEER_ISSUER_SERIAL", |c, out| tls::field(tls::issuer(c), |x| &x.serial, out)),
+    text("DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256", |c, out| tls::field(tls::issuer(c), |x| &x.sha256, out)),
+    text("DOWNSTREAM_PEER_EMAIL_SAN", |c, out| tls::names(tls::client(c), |x| &x.email_sans, out)),
+    text("DOWNSTREAM_PEER_OTHERNAME_SAN", |c, out| tls::other_names(tls::client(c), out)),
+    text("DOWNSTREAM_LOCAL_SUBJECT", |c, out| tls::field(tls::shown(c), |x| &x.subject, out)),
+    text("DOWNSTREAM_LOCAL_URI_SAN", |c, out| tls::names(tls::shown(c), |x| &x.uri_sans, out)),
+    text("DOWNSTREAM_LOCAL_DNS_SAN", |c, out| tls::names(tls::shown(c), |x| &x.dns_sans, out)),
+    text("DOWNSTREAM_LOCAL_IP_SAN", |c, out| tls::names(tls::shown(c), |x| &x.ip_sans, out)),
+    text("DOWNSTREAM_LOCAL_EMAIL_SAN", |c, out| tls::names(tls::shown(c), |x| &x.email_sans, out)),
+    text("DOWNSTREAM_LOCAL_OTHERNAME_SAN", |c, out| tls::other_names(tls::shown(c), out)),
+    text("UPSTREAM_LOCAL_URI_SAN", |c, out| tls::names(tls::shown_upstream(c), |x| &x.uri_sans, out)),
+    text("UPSTREAM_LOCAL_DNS_SAN", |c, out| tls::names(tls::shown_upstream(c), |x| &x.dns_sans, out)),
+    with("CEL", Required, |c| arguments::cel(c, Operator::Cel)),
+    with("TYPED_CEL", Required, |c| arguments::cel(c, Operator::TypedCel)),
+    text("UPSTREAM_LOCAL_IP_SAN", |c, out| tls::names(tls::shown_upstream(c), |x| &x.ip_sans, out)),
 ];
 
 const NOT_YET: &str = "this version does not record the value; remove the operator";
@@ -217,7 +264,7 @@ const TLS: &str = "this version does not record this part of a certificate or ha
 
 /// Operators that Envoy accepts: a hint and the names.
 static UNSUPPORTED: &[(&str, &str)] = &[
-    (EXTENSION, "CEL REQ_WITHOUT_QUERY COALESCE XFCC_VALUE"),
+    (EXTENSION, "REQ_WITHOUT_QUERY COALESCE XFCC_VALUE"),
     (
         "use %DYNAMIC_METADATA(namespace:key)%, or remove the operator",
         "CLUSTER_METADATA UPSTREAM_METADATA UPSTREAM_FILTER_STATE",
@@ -231,26 +278,14 @@ static UNSUPPORTED: &[(&str, &str)] = &[
          UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT UPSTREAM_HOST_NAMES_ATTEMPTED \
          UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT UPSTREAM_CONNECTION_IDS_ATTEMPTED \
          UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID \
-         DOWNSTREAM_DIRECT_LOCAL_ADDRESS DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT \
-         DOWNSTREAM_DIRECT_LOCAL_PORT DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID DOWNSTREAM_LOCAL_CLOSE_REASON \
+         DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID DOWNSTREAM_LOCAL_CLOSE_REASON \
          UPSTREAM_LOCAL_CLOSE_REASON DOWNSTREAM_DETECTED_CLOSE_TYPE UPSTREAM_DETECTED_CLOSE_TYPE \
          DOWNSTREAM_CX_RTT",
     ),
     (
         TLS,
-        "DOWNSTREAM_HANDSHAKE_DURATION DOWNSTREAM_TRANSPORT_FAILURE_REASON TLS_JA3_FINGERPRINT \
-         TLS_JA4_FINGERPRINT UPSTREAM_SERVER_NAME DOWNSTREAM_TLS_GROUP DOWNSTREAM_TLS_SESSION_ID \
-         UPSTREAM_TLS_VERSION UPSTREAM_TLS_CIPHER UPSTREAM_TLS_GROUP UPSTREAM_TLS_SESSION_ID \
-         DOWNSTREAM_LOCAL_SUBJECT DOWNSTREAM_LOCAL_DNS_SAN DOWNSTREAM_LOCAL_IP_SAN DOWNSTREAM_LOCAL_EMAIL_SAN \
-         DOWNSTREAM_LOCAL_OTHERNAME_SAN DOWNSTREAM_PEER_ISSUER DOWNSTREAM_PEER_SERIAL DOWNSTREAM_PEER_CERT \
-         DOWNSTREAM_PEER_CERT_V_START DOWNSTREAM_PEER_CERT_V_END DOWNSTREAM_PEER_IP_SAN \
-         DOWNSTREAM_PEER_EMAIL_SAN DOWNSTREAM_PEER_OTHERNAME_SAN DOWNSTREAM_PEER_FINGERPRINT_1 \
-         DOWNSTREAM_PEER_FINGERPRINT_256 DOWNSTREAM_PEER_CHAIN_SERIALS DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1 \
-         DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256 DOWNSTREAM_PEER_ISSUER_SERIAL \
-         DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256 UPSTREAM_LOCAL_URI_SAN UPSTREAM_LOCAL_DNS_SAN \
-         UPSTREAM_LOCAL_IP_SAN UPSTREAM_PEER_SUBJECT UPSTREAM_PEER_ISSUER UPSTREAM_PEER_CERT \
-         UPSTREAM_PEER_CERT_V_START UPSTREAM_PEER_CERT_V_END UPSTREAM_PEER_URI_SAN UPSTREAM_PEER_DNS_SAN \
-         UPSTREAM_PEER_IP_SAN",
+        "DOWNSTREAM_HANDSHAKE_DURATION TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT DOWNSTREAM_TLS_SESSION_ID \
+         UPSTREAM_TLS_SESSION_ID",
     ),
 ];
 

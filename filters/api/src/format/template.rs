@@ -1,5 +1,7 @@
 //! A text with operators.
 
+use std::borrow::Cow;
+
 use super::context::FormatContext;
 use super::error::FormatError;
 use super::operator::Operator;
@@ -29,7 +31,7 @@ pub(crate) enum Single<'a> {
     /// A number, appended as it is.
     Number,
     /// A structured value, not yet appended.
-    Value(&'a MetadataValue),
+    Value(Cow<'a, MetadataValue>),
     /// No value.
     Absent,
     /// Text, appended without quotes or escapes.
@@ -95,10 +97,15 @@ impl Template {
             return Single::Text;
         };
         match operator.metadata(context) {
-            Some(MetadataValue::String(_)) | None => {}
-            Some(MetadataValue::Null) => return Single::Absent,
+            None => {}
+            Some(Cow::Owned(MetadataValue::String(text))) => {
+                out.extend_from_slice(text.as_bytes());
+                return Single::Text;
+            }
+            Some(Cow::Borrowed(MetadataValue::String(_))) => {}
             // A length is for text; as in Envoy, it leaves other values whole.
-            Some(value) => return Single::Value(value),
+            Some(value) if *value != MetadataValue::Null => return Single::Value(value),
+            Some(_) => return Single::Absent,
         }
         if !operator.write(context, out) {
             return Single::Absent;

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::*;
-use crate::info::{MetadataValue, StateObject, TlsInfo};
+use crate::info::{CertificateInfo, MetadataValue, StateObject, TlsInfo};
 use crate::{Address, ConnectionInfo, Flag, Flags, Headers, Known, Protocol};
 use crate::{RequestHead, ResponseHead, StreamInfo};
 
@@ -39,12 +39,17 @@ impl Fixture {
         let connection = ConnectionInfo {
             id: 7,
             local: address("10.1.2.3:80"),
+            local_restored: false,
+            remote: address("127.0.0.1:5000"),
             direct_remote: address("127.0.0.1:5000"),
             start,
             listener_name: "lis".into(),
             filter_chain_name: "fc".into(),
             requested_server_name: None,
             tls: None,
+            transport_failure: std::borrow::Cow::Borrowed(""),
+            facts: None,
+            state: std::cell::RefCell::default(),
         };
         let mut info = StreamInfo::new(
             Rc::new(connection),
@@ -264,8 +269,7 @@ fn metadata_state_and_names() {
     connection.requested_server_name = Some("sni".into());
     connection.tls = Some(Arc::new(TlsInfo {
         version: "TLSv1.3",
-        peer_subject: "CN=a\nb".into(),
-        peer_uri_sans: vec!["a".into(), "b".into()],
+        peer: vec![Arc::new(certificate("CN=a\nb", &["a", "b"]))],
         ..TlsInfo::default()
     }));
     fixture.info.connection = Rc::new(connection);
@@ -405,4 +409,53 @@ fn every_name_is_either_supported_or_refused_by_name() {
         assert_eq!(error.operator, name);
     }
     assert_eq!(Template::parse("%NOPE%").unwrap_err().reason, "unknown operator");
+}
+
+fn certificate(subject: &str, uris: &[&str]) -> CertificateInfo {
+    CertificateInfo {
+        der: [1, 2, 3].into(),
+        subject: subject.into(),
+        issuer: "CN=root".into(),
+        serial: "0a".into(),
+        sha1: "11".into(),
+        sha256: "22".into(),
+        not_before: SystemTime::UNIX_EPOCH,
+        not_after: SystemTime::UNIX_EPOCH + Duration::from_hours(24),
+        uri_sans: uris.iter().map(|&uri| uri.to_owned()).collect(),
+        dns_sans: vec!["x.example".into()],
+        ip_sans: Vec::new(),
+        email_sans: Vec::new(),
+        other_sans: vec![("1.2".into(), "other".into())],
+    }
+}
+
+#[test]
+fn certificates_of_both_sides() {
+    let mut fixture = Fixture::new();
+    let mut connection = (*fixture.info.connection).clone();
+    connection.transport_failure = "TLS_error: no good".into();
+    connection.tls = Some(Arc::new(TlsInfo {
+        group: "X25519",
+        peer: vec![Arc::new(certificate("CN=a", &["u"])), Arc::new(certificate("CN=root", &[]))],
+        local: Some(Arc::new(certificate("CN=me", &["me"]))),
+        ..TlsInfo::default()
+    }));
+    fixture.info.connection = Rc::new(connection);
+    fixture.info.upstream.tls = Some(Arc::new(TlsInfo {
+        version: "TLSv1.2",
+        sni: Some("up.example".into()),
+        peer: vec![Arc::new(certificate("CN=up", &["up"]))],
+        ..TlsInfo::default()
+    }));
+    fixture.check(&[
+        ("%DOWNSTREAM_TLS_GROUP% %DOWNSTREAM_PEER_ISSUER% %DOWNSTREAM_PEER_SERIAL%", "X25519 CN=root 0a"),
+        ("%DOWNSTREAM_PEER_FINGERPRINT_1% %DOWNSTREAM_PEER_FINGERPRINT_256%", "11 22"),
+        ("%DOWNSTREAM_PEER_CHAIN_SERIALS% %DOWNSTREAM_PEER_ISSUER_SERIAL%", "0a,0a 0a"),
+        ("%DOWNSTREAM_PEER_CERT_V_START% %DOWNSTREAM_PEER_CERT_V_END(%d)%", "1970-01-01T00:00:00.000Z 02"),
+        ("%DOWNSTREAM_LOCAL_SUBJECT% %DOWNSTREAM_LOCAL_DNS_SAN%", "CN=me x.example"),
+        ("%DOWNSTREAM_PEER_OTHERNAME_SAN% %DOWNSTREAM_PEER_IP_SAN%", "other -"),
+        ("%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", "TLS_error:_no_good"),
+        ("%UPSTREAM_TLS_VERSION% %UPSTREAM_SERVER_NAME% %UPSTREAM_PEER_URI_SAN%", "TLSv1.2 up.example up"),
+        ("%UPSTREAM_LOCAL_URI_SAN% %UPSTREAM_TLS_CIPHER%", "- -"),
+    ]);
 }

@@ -1,11 +1,12 @@
-//! `envoy.filters.http.fault`: delays a share of the requests, and answers a share of them with an error.
+//! `envoy.filters.http.fault`: delays a share of the requests, answers a share of them with an error, slows a share of the responses.
 //!
 //! ```text
-//! dice: delayed? -> wait -+-> aborted? -> reply (FI)
-//!            no ----------+       no ---> go on
+//! too many faults? wrong cluster, node, headers? -> no faults
+//! dice: slow response?   dice: delayed? -> wait -+-> dice: aborted? -> reply (FI)
+//!                                    no ---------+         no ---> go on
 //! ```
-//! A route's own configuration takes the place of the filter's. The number of faults at a time is counted per filter,
-//! over all workers.
+//! A route's own configuration takes the place of the filter's. Faults that say so are controlled by headers of the request. The
+//! number of faults at a time is counted over all workers.
 
 pub mod config;
 #[cfg(test)]
@@ -13,44 +14,94 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sampan_filters_api::flags::Flag;
-use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Resume, RouteConfig, Stream};
-use sampan_filters_api::{Flags, Known, LocalReply, RequestHead, StreamInfo};
+use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Resume, Start, Stream};
+use sampan_filters_api::info::MetadataValue;
+use sampan_filters_api::{Counters, Flags, Known, LocalReply, RequestHead, Runtime, RuntimeFraction};
+use sampan_model::route::HeaderMatch;
+
+use crate::http::transform;
+use crate::matcher::View;
 
 /// What faults to make.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// `delay.fixed_delay` and its share.
-    pub delay: Option<(Duration, Share)>,
-    /// `abort` and its share.
-    pub abort: Option<(Abort, Share)>,
+    /// `delay`
+    pub delay: Option<Delay>,
+    /// `abort`
+    pub abort: Option<Abort>,
+    /// `response_rate_limit`
+    pub limit: Option<Limit>,
+    /// `headers`: only requests that match all of them.
+    pub headers: Vec<HeaderMatch>,
+    /// `upstream_cluster`: only requests for this cluster.
+    pub upstream_cluster: Option<Box<str>>,
     /// `downstream_nodes`: only requests of these; all if empty.
     pub downstream_nodes: Vec<Box<str>>,
     /// `max_active_faults`
     pub most_active: Option<u64>,
+    /// `max_active_faults_runtime`
+    pub most_active_key: Box<str>,
+    /// `filter_metadata`
+    pub metadata: Vec<(Arc<str>, MetadataValue)>,
 }
 
-/// A share of requests (`envoy.type.v3.FractionalPercent`).
+/// `delay`
+#[derive(Debug)]
+pub struct Delay {
+    /// How long.
+    pub wait: Wait,
+    /// How many of the requests.
+    pub share: RuntimeFraction,
+    /// `delay_duration_runtime`
+    pub key: Box<str>,
+}
+
+/// How long a request is delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// How many.
-    pub numerator: u32,
-    /// Of how many; never zero.
-    pub denominator: u32,
+pub enum Wait {
+    /// `fixed_delay`
+    Fixed(Duration),
+    /// As a header says.
+    Header,
 }
 
-/// The answer in place of the upstream's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `abort`
+#[derive(Debug)]
 pub struct Abort {
-    /// The HTTP status.
-    pub status: u16,
-    /// `grpc_status`
-    pub grpc_status: Option<u32>,
+    /// The answer's status.
+    pub status: Status,
     /// The body.
     pub body: Bytes,
+    /// How many of the requests.
+    pub share: RuntimeFraction,
+    /// `abort_http_status_runtime`
+    pub http_key: Box<str>,
+    /// `abort_grpc_status_runtime`
+    pub grpc_key: Box<str>,
+}
+
+/// With which status a request is aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// `http_status`
+    Http(u16),
+    /// `grpc_status`
+    Grpc(u32),
+    /// As a header says.
+    Header,
+}
+
+/// `response_rate_limit`
+#[derive(Debug)]
+pub struct Limit {
+    /// KiB in a second; none where a header says.
+    pub kilobytes: Option<u64>,
+    /// How many of the responses.
+    pub share: RuntimeFraction,
 }
 
 /// The factory.
@@ -58,32 +109,48 @@ pub struct Abort {
 pub struct Fault {
     /// The filter's own configuration.
     pub faults: Arc<Faults>,
-    /// Faults under way.
+    /// `active_faults`
     pub active: Arc<AtomicU64>,
+    /// [`COUNTERS`]
+    pub counters: Arc<Counters>,
 }
+
+/// The counters.
+pub const COUNTERS: &[&str] =
+    &["delays_injected", "aborts_injected", "response_rl_injected", "faults_overflow"];
+const DELAYS: usize = 0;
+const ABORTS: usize = 1;
+const LIMITS: usize = 2;
+const OVERFLOW: usize = 3;
 
 /// A fault under way.
 struct Active(Arc<AtomicU64>);
 
+/// The answer that was drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Aborted {
+    status: u16,
+    grpc_status: Option<u32>,
+    body: Bytes,
+}
+
 /// One stream that the dice chose.
 struct Instance {
     delay: Option<Duration>,
-    abort: Option<Abort>,
+    abort: Option<Aborted>,
+    /// Bytes in a second.
+    rate: Option<u64>,
+    /// When the bytes that went down so far are due.
+    due: Option<Instant>,
+    metadata: Vec<(Arc<str>, MetadataValue)>,
+    counters: Arc<Counters>,
     _active: Active,
 }
 
-impl Share {
-    fn holds(self, random: u64) -> bool {
-        random % u64::from(self.denominator.max(1)) < u64::from(self.numerator)
-    }
-}
-
 impl Active {
-    /// Counts a fault, unless there are as many as may be.
-    fn start(count: &Arc<AtomicU64>, most: Option<u64>) -> Option<Self> {
-        let before = count.fetch_add(1, Ordering::Relaxed);
-        let active = Self(Arc::clone(count));
-        most.is_none_or(|most| before < most).then_some(active)
+    fn start(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
     }
 }
 
@@ -93,56 +160,185 @@ impl Drop for Active {
     }
 }
 
+fn number(request: &RequestHead, name: &str) -> Option<u64> {
+    request.headers.value(name).and_then(transform::number)
+}
+
+/// Whether the dice choose a request. A header may ask for less than what is configured, where the fault is controlled by headers.
+fn drawn(
+    share: &RuntimeFraction,
+    header: Option<(&RequestHead, &str)>,
+    runtime: &dyn Runtime,
+    random: u64,
+) -> bool {
+    let asked = header.and_then(|(request, name)| number(request, name));
+    match asked {
+        Some(asked) => {
+            let numerator = share.numerator.min(u32::try_from(asked).unwrap_or(u32::MAX));
+            RuntimeFraction { numerator, ..share.clone() }.holds(runtime, random)
+        }
+        None => share.holds(runtime, random),
+    }
+}
+
+impl Delay {
+    fn draw(&self, request: &RequestHead, runtime: &dyn Runtime, random: u64) -> Option<Duration> {
+        let wait = match self.wait {
+            Wait::Fixed(fixed) => {
+                let ms = runtime.number(&self.key).map(Duration::from_millis);
+                drawn(&self.share, None, runtime, random).then(|| ms.unwrap_or(fixed))
+            }
+            Wait::Header => {
+                let ms = number(request, "x-envoy-fault-delay-request")?;
+                let percentage = Some((request, "x-envoy-fault-delay-request-percentage"));
+                drawn(&self.share, percentage, runtime, random).then(|| Duration::from_millis(ms))
+            }
+        };
+        wait.filter(|wait| !wait.is_zero())
+    }
+}
+
+impl Abort {
+    fn draw(&self, request: &RequestHead, runtime: &dyn Runtime, random: u64) -> Option<Aborted> {
+        let valid = |status: u64| u16::try_from(status).ok().filter(|status| (200..600).contains(status));
+        let (http, grpc, header) = match self.status {
+            Status::Http(status) => {
+                (Some(runtime.number(&self.http_key).and_then(valid).unwrap_or(status)), None, None)
+            }
+            Status::Grpc(status) => {
+                let other = runtime.number(&self.grpc_key).and_then(|status| u32::try_from(status).ok());
+                (None, Some(other.unwrap_or(status)), None)
+            }
+            Status::Header => {
+                let http = number(request, "x-envoy-fault-abort-request").and_then(valid);
+                let grpc = number(request, "x-envoy-fault-abort-grpc-request");
+                let percentage = Some((request, "x-envoy-fault-abort-request-percentage"));
+                (http, grpc.and_then(|status| u32::try_from(status).ok()), percentage)
+            }
+        };
+        // A request that is not gRPC gets 200, as in Envoy.
+        let (status, grpc_status) = match (http, grpc) {
+            (Some(status), _) => (status, None),
+            (None, Some(status)) => (200, Some(status)),
+            (None, None) => return None,
+        };
+        let body = || self.body.clone();
+        drawn(&self.share, header, runtime, random).then(|| Aborted { status, grpc_status, body: body() })
+    }
+}
+
+impl Limit {
+    /// Bytes in a second.
+    fn draw(&self, request: &RequestHead, runtime: &dyn Runtime, random: u64) -> Option<u64> {
+        let (kilobytes, header) = match self.kilobytes {
+            Some(fixed) => (fixed, None),
+            None => (
+                number(request, "x-envoy-fault-throughput-response").filter(|limit| *limit > 0)?,
+                Some((request, "x-envoy-fault-throughput-response-percentage")),
+            ),
+        };
+        drawn(&self.share, header, runtime, random).then_some(kilobytes.saturating_mul(1024))
+    }
+}
+
 impl Fault {
-    fn instance(&self, faults: &Faults, request: &RequestHead, dice: [u64; 2]) -> Option<Instance> {
+    fn instance(&self, faults: &Faults, start: &Start<'_>, dice: [u64; 3]) -> Option<Instance> {
+        if faults.delay.is_none() && faults.abort.is_none() && faults.limit.is_none() {
+            return None;
+        }
+        let (request, runtime) = (start.request, start.runtime);
+        let most = runtime.number(&faults.most_active_key).or(faults.most_active);
+        if most.is_some_and(|most| self.active.load(Ordering::Relaxed) >= most) {
+            self.counters.inc(OVERFLOW);
+            return None;
+        }
+        if let Some(wanted) = &faults.upstream_cluster {
+            start.cluster.filter(|cluster| ***cluster == **wanted)?;
+        }
         if !faults.downstream_nodes.is_empty() {
             let node = request.headers.known(Known::XEnvoyDownstreamServiceNode)?;
             faults.downstream_nodes.iter().find(|known| known.as_bytes() == node)?;
         }
-        let delay = faults.delay.filter(|(_, share)| share.holds(dice[0])).map(|(delay, _)| delay);
-        let abort = faults.abort.as_ref().filter(|(_, share)| share.holds(dice[1]));
-        if delay.is_none() && abort.is_none() {
+        let view = View { request, tls: start.info.connection.tls.as_deref() };
+        if !faults.headers.iter().all(|rule| rule.is_match(&view)) {
             return None;
         }
-        let active = Active::start(&self.active, faults.most_active)?;
-        Some(Instance { delay, abort: abort.map(|(abort, _)| abort.clone()), _active: active })
+        let delay = faults.delay.as_ref().and_then(|fault| fault.draw(request, runtime, dice[0]));
+        let abort = faults.abort.as_ref().and_then(|fault| fault.draw(request, runtime, dice[1]));
+        let rate = faults.limit.as_ref().and_then(|fault| fault.draw(request, runtime, dice[2]));
+        if delay.is_none() && abort.is_none() && rate.is_none() {
+            return None;
+        }
+        Some(Instance {
+            delay,
+            abort,
+            rate,
+            due: None,
+            metadata: faults.metadata.clone(),
+            counters: Arc::clone(&self.counters),
+            _active: Active::start(&self.active),
+        })
     }
 }
 
 impl HttpFilterFactory for Fault {
     fn phases(&self) -> Phases {
-        Phases::REQUEST_HEAD
+        Phases::REQUEST_HEAD.and(Phases::RESPONSE_DATA)
     }
 
-    fn create(
-        &self,
-        request: &RequestHead,
-        _info: &StreamInfo,
-        route: Option<&RouteConfig>,
-    ) -> Option<Box<dyn HttpFilter>> {
-        let faults = route.and_then(|config| config.downcast_ref::<Faults>()).unwrap_or(&self.faults);
-        let dice = [fastrand::u64(..), fastrand::u64(..)];
-        self.instance(faults, request, dice).map(|instance| Box::new(instance) as Box<dyn HttpFilter>)
+    fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
+        let route = start.route::<Faults>();
+        let faults = route.as_ref().unwrap_or(&self.faults);
+        let dice = [fastrand::u64(..), fastrand::u64(..), fastrand::u64(..)];
+        self.instance(faults, start, dice).map(|instance| Box::new(instance) as Box<dyn HttpFilter>)
     }
 }
 
 impl HttpFilter for Instance {
     fn on_request_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
-        let abort = self.abort.take();
+        if self.rate.is_some() {
+            self.counters.inc(LIMITS);
+        }
+        if self.delay.is_some() || self.abort.is_some() {
+            stream.info.metadata.open("envoy.filters.http.fault");
+            for (key, value) in self.metadata.drain(..) {
+                stream.info.metadata.set("envoy.filters.http.fault", &key, value);
+            }
+        }
+        let (abort, counters) = (self.abort.take(), Arc::clone(&self.counters));
         let Some(delay) = self.delay.take() else {
-            return finish(abort, stream);
+            return finish(abort, &counters, stream);
         };
+        self.counters.inc(DELAYS);
         stream.info.flags.set(Flag::DelayInjected);
         Flow::Await(Box::pin(async move {
             tokio::time::sleep(delay).await;
-            let resume: Resume = Box::new(move |stream| finish(abort, stream));
+            let resume: Resume = Box::new(move |stream| finish(abort, &counters, stream));
+            resume
+        }))
+    }
+
+    /// Bytes are passed on when as much time has gone by as they take at the rate, piece by piece.
+    fn on_response_data(&mut self, _stream: &mut Stream<'_>, data: &mut Bytes, _end: bool) -> Flow {
+        let Some(rate) = self.rate else { return Flow::Continue };
+        if data.is_empty() {
+            return Flow::Continue;
+        }
+        let now = Instant::now();
+        let takes = Duration::from_secs_f64(data.len() as f64 / rate as f64);
+        let due = self.due.unwrap_or(now).max(now) + takes;
+        self.due = Some(due);
+        Flow::Await(Box::pin(async move {
+            tokio::time::sleep_until(due.into()).await;
+            let resume: Resume = Box::new(|_| Flow::Continue);
             resume
         }))
     }
 }
 
-fn finish(abort: Option<Abort>, stream: &mut Stream<'_>) -> Flow {
+fn finish(abort: Option<Aborted>, counters: &Counters, stream: &mut Stream<'_>) -> Flow {
     let Some(abort) = abort else { return Flow::Continue };
+    counters.inc(ABORTS);
     stream.info.flags.set(Flag::FaultInjected);
     let mut reply = LocalReply::new(abort.status, "fault_filter_abort").body(abort.body).flags(injected());
     reply.grpc_status = abort.grpc_status;

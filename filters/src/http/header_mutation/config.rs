@@ -12,7 +12,7 @@ use sampan_filters_api::format::Template;
 use sampan_filters_api::http::{HttpFilterFactory, RouteConfig};
 
 use super::{Action, HeaderMutation, Mutation, Mutations};
-use crate::config::{Compiled, ConfigError, payload};
+use crate::config::{Compiled, ConfigError, FilterContext, matcher, payload};
 
 const YES: Support = Support::Supported;
 const REFUSED: Support = Support::Later("a filter that sets it is refused");
@@ -21,13 +21,7 @@ const REFUSED: Support = Support::Later("a filter that sets it is refused");
 pub const SUPPORT: &[MessageSupport] = &[
     (
         "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-        &[
-            ("mutations", YES),
-            (
-                "most_specific_header_mutations_wins",
-                Support::Later("the filter's own changes come first, then those of the most specific level"),
-            ),
-        ],
+        &[("mutations", YES), ("most_specific_header_mutations_wins", YES)],
     ),
     ("envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute", &[("mutations", YES)]),
     (
@@ -36,13 +30,14 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("request_mutations", YES),
             ("response_mutations", YES),
             ("query_parameter_mutations", REFUSED),
-            ("request_trailers_mutations", REFUSED),
-            ("response_trailers_mutations", REFUSED),
+            ("request_trailers_mutations", YES),
+            ("response_trailers_mutations", YES),
         ],
     ),
+    ("envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch", &[("key_matcher", YES)]),
     (
         "envoy.config.common.mutation_rules.v3.HeaderMutation",
-        &[("remove", YES), ("append", YES), ("remove_on_match", REFUSED)],
+        &[("remove", YES), ("append", YES), ("remove_on_match", YES)],
     ),
 ];
 
@@ -50,14 +45,14 @@ pub const SUPPORT: &[MessageSupport] = &[
 pub const PER_ROUTE: &str = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute";
 
 /// Makes the factory.
-pub fn compile(bytes: &[u8]) -> Compiled<Arc<dyn HttpFilterFactory>> {
+pub fn compile(bytes: &[u8], _: &FilterContext<'_>) -> Compiled<Arc<dyn HttpFilterFactory>> {
     let proto: pb::HeaderMutation = payload(bytes)?;
     let all = Arc::new(mutations(proto.mutations.as_ref())?);
-    Ok(Arc::new(HeaderMutation { all }))
+    Ok(Arc::new(HeaderMutation { all, most_specific_last: proto.most_specific_header_mutations_wins }))
 }
 
 /// Compiles the changes of a route or virtual host.
-pub fn compile_route(bytes: &[u8]) -> Compiled<RouteConfig> {
+pub fn compile_route(bytes: &[u8], _: &FilterContext<'_>) -> Compiled<RouteConfig> {
     let proto: pb::HeaderMutationPerRoute = payload(bytes)?;
     Ok(Arc::new(mutations(proto.mutations.as_ref())?))
 }
@@ -65,17 +60,17 @@ pub fn compile_route(bytes: &[u8]) -> Compiled<RouteConfig> {
 fn mutations(proto: Option<&pb::Mutations>) -> Compiled<Mutations> {
     let Some(proto) = proto else { return Ok(Mutations::default()) };
     let mut errors = Vec::new();
-    let unsupported = [
-        (proto.query_parameter_mutations.is_empty(), "query_parameter_mutations"),
-        (proto.request_trailers_mutations.is_empty(), "request_trailers_mutations"),
-        (proto.response_trailers_mutations.is_empty(), "response_trailers_mutations"),
-    ];
-    for (_, field) in unsupported.iter().filter(|(absent, _)| !absent) {
-        errors.push(ConfigError::new(format!("mutations.{field}"), "is not supported yet"));
+    if !proto.query_parameter_mutations.is_empty() {
+        errors.push(ConfigError::new("mutations.query_parameter_mutations", "is not supported yet"));
     }
+    let mut list = |protos: &[ProtoMutation], field: &str, request: bool| {
+        list(protos, &format!("mutations.{field}"), request, &mut errors)
+    };
     let found = Mutations {
-        request: list(&proto.request_mutations, "mutations.request_mutations", true, &mut errors),
-        response: list(&proto.response_mutations, "mutations.response_mutations", false, &mut errors),
+        request: list(&proto.request_mutations, "request_mutations", true),
+        response: list(&proto.response_mutations, "response_mutations", false),
+        request_trailers: list(&proto.request_trailers_mutations, "request_trailers_mutations", false),
+        response_trailers: list(&proto.response_trailers_mutations, "response_trailers_mutations", false),
     };
     if errors.is_empty() { Ok(found) } else { Err(errors) }
 }
@@ -101,14 +96,17 @@ fn mutation(proto: &ProtoMutation, path: &str, request: bool) -> Result<Mutation
             Ok(Mutation::Remove(name.to_ascii_lowercase().into()))
         }
         Some(ProtoAction::Append(option)) => append(option, &format!("{path}.append"), request),
-        Some(ProtoAction::RemoveOnMatch(_)) => {
-            Err(ConfigError::new(format!("{path}.remove_on_match"), "is not supported yet"))
+        Some(ProtoAction::RemoveOnMatch(on_match)) => {
+            let at = format!("{path}.remove_on_match.key_matcher");
+            let rule = on_match.key_matcher.as_ref().ok_or_else(|| ConfigError::new(&*at, "is required"))?;
+            matcher::string(rule, &at).map(Mutation::RemoveMatching)
         }
         None => Err(ConfigError::new(path, "no action is given")),
     }
 }
 
-fn append(option: &HeaderValueOption, path: &str, request: bool) -> Result<Mutation, ConfigError> {
+/// A header to add, at `path`; `request` where parts of the request line may be set.
+pub fn append(option: &HeaderValueOption, path: &str, request: bool) -> Result<Mutation, ConfigError> {
     let Some(header) = &option.header else {
         return Err(ConfigError::new(format!("{path}.header"), "is required"));
     };

@@ -1,7 +1,7 @@
 //! `envoy.filters.http.header_mutation`: changes headers on their way through the chain, so that later filters and the
 //! route see them (unlike the header changes of routes, which come after all filters).
 //!
-//! The filter's own changes come first, then those of the most specific level that has its own.
+//! The filter's own changes come first, then those of each level that has its own, the most specific one first or last.
 
 pub mod config;
 #[cfg(test)]
@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use sampan_filters_api::format::{FormatContext, Template};
-use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Stream};
-use sampan_filters_api::{Headers, RequestHead, StreamInfo};
+use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Start, Stream};
+use sampan_filters_api::{Headers, RequestHead};
+use sampan_model::route::StringMatch;
 
 /// Changes of one level.
 #[derive(Debug, Default)]
@@ -21,6 +22,10 @@ pub struct Mutations {
     pub request: Vec<Mutation>,
     /// `response_mutations`
     pub response: Vec<Mutation>,
+    /// `request_trailers_mutations`
+    pub request_trailers: Vec<Mutation>,
+    /// `response_trailers_mutations`
+    pub response_trailers: Vec<Mutation>,
 }
 
 /// One change.
@@ -28,6 +33,8 @@ pub struct Mutations {
 pub enum Mutation {
     /// `remove`
     Remove(Box<str>),
+    /// `remove_on_match`: every field whose name, in lower case, matches.
+    RemoveMatching(StringMatch),
     /// `append`
     Set {
         /// The header.
@@ -59,26 +66,37 @@ pub enum Action {
 pub struct HeaderMutation {
     /// The changes for every stream.
     pub all: Arc<Mutations>,
+    /// `most_specific_header_mutations_wins`
+    pub most_specific_last: bool,
 }
+
+/// The filter itself, and the levels of a route.
+const LEVELS: usize = 5;
 
 /// One stream.
 struct Instance {
-    levels: [Option<Arc<Mutations>>; 2],
+    levels: [Option<Arc<Mutations>>; LEVELS],
 }
 
 impl HttpFilterFactory for HeaderMutation {
     fn phases(&self) -> Phases {
-        Phases::REQUEST_HEAD.and(Phases::RESPONSE_HEAD)
+        Phases::REQUEST_HEAD
+            .and(Phases::REQUEST_TRAILERS)
+            .and(Phases::RESPONSE_HEAD)
+            .and(Phases::RESPONSE_TRAILERS)
     }
 
-    fn create(
-        &self,
-        _request: &RequestHead,
-        _info: &StreamInfo,
-        route: Option<&RouteConfig>,
-    ) -> Option<Box<dyn HttpFilter>> {
-        let own = route.and_then(|config| Arc::clone(config).downcast::<Mutations>().ok());
-        Some(Box::new(Instance { levels: [Some(Arc::clone(&self.all)), own] }))
+    fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
+        let mut levels = [Some(Arc::clone(&self.all)), None, None, None, None];
+        let mut found = 0;
+        for (place, level) in levels[1..].iter_mut().zip(start.levels::<Mutations>()) {
+            *place = Some(level);
+            found += 1;
+        }
+        if self.most_specific_last {
+            levels[1..=found].reverse();
+        }
+        Some(Box::new(Instance { levels }))
     }
 }
 
@@ -96,19 +114,52 @@ impl HttpFilter for Instance {
         }
         Flow::Continue
     }
+
+    fn on_request_trailers(&mut self, stream: &mut Stream<'_>, trailers: &mut Headers) -> Flow {
+        for mutation in self.levels.iter().flatten().flat_map(|level| &level.request_trailers) {
+            mutation.change_headers(trailers, stream);
+        }
+        Flow::Continue
+    }
+
+    fn on_response_trailers(&mut self, stream: &mut Stream<'_>, trailers: &mut Headers) -> Flow {
+        for mutation in self.levels.iter().flatten().flat_map(|level| &level.response_trailers) {
+            mutation.change_headers(trailers, stream);
+        }
+        Flow::Continue
+    }
 }
 
 impl Mutation {
-    fn change_request(&self, stream: &mut Stream<'_>) {
+    /// Changes the request head.
+    pub fn change_request(&self, stream: &mut Stream<'_>) {
         match self {
             Self::Remove(name) => {
                 stream.request.headers.remove(&**name);
             }
+            Self::RemoveMatching(rule) => remove_matching(&mut stream.request.headers, rule),
             Self::Set { name, value, action, keep_empty } => {
                 let text = render(value, stream);
                 if !text.is_empty() || *keep_empty {
                     let there = stream.request.field(name.as_bytes()).is_some();
                     set_request(stream.request, name, &text, *action, there);
+                }
+            }
+        }
+    }
+
+    /// Changes fields that are in no head: trailers, or those of a local reply.
+    pub fn change_headers(&self, headers: &mut Headers, stream: &Stream<'_>) {
+        match self {
+            Self::Remove(name) => {
+                headers.remove(&**name);
+            }
+            Self::RemoveMatching(rule) => remove_matching(headers, rule),
+            Self::Set { name, value, action, keep_empty } => {
+                let text = render(value, stream);
+                if !text.is_empty() || *keep_empty {
+                    let there = headers.value(&**name).is_some();
+                    set(headers, name, &text, *action, there);
                 }
             }
         }
@@ -121,6 +172,11 @@ impl Mutation {
                     head.headers.remove(&**name);
                 }
             }
+            Self::RemoveMatching(rule) => {
+                if let Some(head) = &mut stream.response {
+                    remove_matching(&mut head.headers, rule);
+                }
+            }
             Self::Set { name, value, action, keep_empty } => {
                 let text = render(value, stream);
                 if let Some(head) = stream.response.as_mut().filter(|_| !text.is_empty() || *keep_empty) {
@@ -130,6 +186,10 @@ impl Mutation {
             }
         }
     }
+}
+
+fn remove_matching(headers: &mut Headers, rule: &StringMatch) {
+    headers.retain(|_, name, _| !rule.is_match(&name.to_ascii_lowercase()));
 }
 
 fn render(value: &Template, stream: &Stream<'_>) -> Vec<u8> {
@@ -148,7 +208,8 @@ fn render(value: &Template, stream: &Stream<'_>) -> Vec<u8> {
     text
 }
 
-fn set_request(head: &mut RequestHead, name: &str, text: &[u8], action: Action, there: bool) {
+/// Sets a field of a request head, or a part of its request line; `there` says whether it has one.
+pub fn set_request(head: &mut RequestHead, name: &str, text: &[u8], action: Action, there: bool) {
     if head.pseudo(name.as_bytes()).is_none() {
         return set(&mut head.headers, name, text, action, there);
     }
@@ -169,7 +230,8 @@ fn set_request(head: &mut RequestHead, name: &str, text: &[u8], action: Action, 
     }
 }
 
-fn set(headers: &mut Headers, name: &str, text: &[u8], action: Action, there: bool) {
+/// Sets a field; `there` says whether there is one.
+pub fn set(headers: &mut Headers, name: &str, text: &[u8], action: Action, there: bool) {
     match action {
         Action::Append => headers.append(name, text),
         Action::IfAbsent if there => {}

@@ -1,47 +1,21 @@
 //! Changes on a stream, and configurations that are refused.
 
-use std::rc::Rc;
-
 use sampan_api::envoy::extensions::filters::http::header_mutation::v3 as pb;
-use sampan_api::{Descriptors, Document, Format, Policy, decode};
-use sampan_filters_api::{Address, ConnectionInfo, ResponseHead};
+use sampan_filters_api::ResponseHead;
 
 use super::*;
 use crate::config::ConfigError;
-
-fn bytes<M: prost::Message + prost::Name + Default>(yaml: &str) -> Vec<u8> {
-    let document = Document::parse(yaml, Format::Yaml).unwrap();
-    decode::<M>(Descriptors::load(), &document, Policy::default()).unwrap().value.encode_to_vec()
-}
+use crate::testing::{self, bytes, info, shown};
 
 fn refusals(yaml: &str) -> Vec<ConfigError> {
-    config::compile(&bytes::<pb::HeaderMutation>(yaml)).err().unwrap_or_default()
-}
-
-fn info() -> StreamInfo {
-    let address = Address::Pipe("".into());
-    let connection = ConnectionInfo {
-        id: 1,
-        local: address.clone(),
-        direct_remote: address,
-        start: Instant::now(),
-        listener_name: "".into(),
-        filter_chain_name: "".into(),
-        requested_server_name: None,
-        tls: None,
-    };
-    StreamInfo::new(Rc::new(connection), Instant::now(), SystemTime::now())
-}
-
-fn shown(headers: &Headers) -> Vec<String> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    headers.iter().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect()
+    config::compile(&bytes::<pb::HeaderMutation>(yaml), &testing::context()).err().unwrap_or_default()
 }
 
 #[test]
 fn the_filters_changes_come_first_then_the_routes() {
-    let factory = config::compile(&bytes::<pb::HeaderMutation>(
-        "
+    let factory = config::compile(
+        &bytes::<pb::HeaderMutation>(
+            "
 mutations:
   request_mutations:
   - append: {header: {key: a, value: '%REQ(:path)%'}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}
@@ -52,18 +26,23 @@ mutations:
   - remove: gone
   response_mutations:
   - append: {header: {key: r, value: '2'}}",
-    ))
+        ),
+        &testing::context(),
+    )
     .unwrap_or_else(|errors| panic!("{errors:?}"));
-    let own = config::compile_route(&bytes::<pb::HeaderMutationPerRoute>(
-        "mutations: {request_mutations: [{append: {header: {key: a, value: route}}}]}",
-    ))
+    let own = config::compile_route(
+        &bytes::<pb::HeaderMutationPerRoute>(
+            "mutations: {request_mutations: [{append: {header: {key: a, value: route}}}]}",
+        ),
+        &testing::context(),
+    )
     .unwrap_or_else(|errors| panic!("{errors:?}"));
     let (mut request, mut response, mut info) = (RequestHead::default(), ResponseHead::default(), info());
     request.set_path(b"/old");
     request.headers.append("gone", "1");
     request.headers.append("c", "kept");
     response.headers.append("r", "1");
-    let mut filter = factory.create(&request, &info, Some(&own)).unwrap();
+    let mut filter = factory.create(&testing::start(&request, &info, &[&own])).unwrap();
     let mut stream = Stream {
         request: &mut request,
         response: Some(&mut response),
@@ -96,4 +75,34 @@ mutations:
             "mutations.response_mutations[0].append.header.key",
         ]
     );
+}
+
+#[test]
+fn levels_come_in_order_and_trailers_change_too() {
+    let route = |yaml: &str| {
+        config::compile_route(&bytes::<pb::HeaderMutationPerRoute>(yaml), &testing::context()).unwrap()
+    };
+    let append = |name: &str| {
+        route(&format!(
+            "mutations: {{request_mutations: [{{append: {{header: {{key: l, value: {name}}}}}}}]}}"
+        ))
+    };
+    let (specific, general) = (append("route"), append("host"));
+    for (last, expected) in [(false, ["l: route", "l: host"]), (true, ["l: host", "l: route"])] {
+        let yaml = format!(
+            "{{most_specific_header_mutations_wins: {last}, mutations: {{response_trailers_mutations: [{{remove_on_match: {{key_matcher: {{prefix: x-}}}}}}, {{append: {{header: {{key: t, value: '1'}}}}}}]}}}}"
+        );
+        let factory = config::compile(&bytes::<pb::HeaderMutation>(&yaml), &testing::context()).unwrap();
+        let (mut request, mut info) = (RequestHead::default(), info());
+        let mut filter = factory.create(&testing::start(&request, &info, &[&specific, &general])).unwrap();
+        let mut stream =
+            Stream { request: &mut request, response: None, info: &mut info, clear_route: &mut false };
+        filter.on_request_head(&mut stream, true);
+        let mut trailers = Headers::new();
+        trailers.append("X-Gone", "1");
+        trailers.append("kept", "1");
+        filter.on_response_trailers(&mut stream, &mut trailers);
+        assert_eq!(shown(&trailers), ["kept: 1", "t: 1"]);
+        assert_eq!(shown(&request.headers), expected);
+    }
 }

@@ -8,7 +8,7 @@ use sampan_api::{MessageSupport, Support};
 use sampan_filters_api::network::NetworkFilterFactory;
 
 use super::DirectResponse;
-use crate::config::{Compiled, data_source, payload};
+use crate::config::{Compiled, FilterContext, data_source, payload};
 
 /// What is read here.
 pub const SUPPORT: &[MessageSupport] =
@@ -18,7 +18,7 @@ pub const SUPPORT: &[MessageSupport] =
 const LIMIT: usize = 1 << 20;
 
 /// Makes the factory.
-pub fn compile(bytes: &[u8]) -> Compiled<Arc<dyn NetworkFilterFactory>> {
+pub fn compile(bytes: &[u8], _: &FilterContext<'_>) -> Compiled<Arc<dyn NetworkFilterFactory>> {
     let proto: pb::Config = payload(bytes)?;
     let response = match &proto.response {
         Some(source) => data_source(source, LIMIT, "response").map_err(|error| vec![error])?,

@@ -28,7 +28,7 @@ impl NetworkFilterFactory for DirectResponse {
 
 impl NetworkFilter for Connection {
     fn on_open(&mut self, _info: &mut StreamInfo) -> NetworkFlow {
-        NetworkFlow::Close { farewell: std::mem::take(&mut self.0), details: "" }
+        NetworkFlow::Close { farewell: std::mem::take(&mut self.0), details: "".into() }
     }
 
     fn reads(&self) -> bool {

@@ -26,6 +26,10 @@ impl NetworkFilterFactory for Echo {
 impl NetworkFilter for Connection {
     fn on_data(&mut self, _info: &mut StreamInfo, data: &mut BytesMut, end: bool) -> NetworkFlow {
         let echoed = data.split().freeze();
-        if end { NetworkFlow::Close { farewell: echoed, details: "" } } else { NetworkFlow::Answer(echoed) }
+        if end {
+            NetworkFlow::Close { farewell: echoed, details: "".into() }
+        } else {
+            NetworkFlow::Answer(echoed)
+        }
     }
 }

@@ -8,7 +8,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::lb::HostLoad;
+use crate::outlier::Monitor;
 
 /// Where a host listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -145,7 +148,15 @@ pub struct Host {
     pub hostname: Box<str>,
     /// Its counters.
     pub counters: HostCounters,
+    /// What outlier detection counts of it.
+    pub outlier: Monitor,
+    /// What its answers say about its load.
+    pub load: HostLoad,
     flags: AtomicU32,
+    /// Whether an active check of it has had a result.
+    checked: AtomicBool,
+    /// Since when it is healthy, in milliseconds of the callers' clock; 0 until someone looks.
+    healthy_since: AtomicU64,
 }
 
 impl Host {
@@ -155,8 +166,32 @@ impl Host {
             address,
             hostname: hostname.into(),
             counters: HostCounters::default(),
+            outlier: Monitor::default(),
+            load: HostLoad::default(),
             flags: AtomicU32::new(0),
+            checked: AtomicBool::new(false),
+            healthy_since: AtomicU64::new(0),
         }
+    }
+
+    /// Whether an active check of it has had a result.
+    pub fn was_checked(&self) -> bool {
+        self.checked.load(Relaxed)
+    }
+
+    pub(crate) fn mark_checked(&self) {
+        self.checked.store(true, Relaxed);
+    }
+
+    /// Since when it is healthy, for slow start. A host that no one has looked at is healthy since `now`.
+    pub fn healthy_since(&self, now: u64) -> u64 {
+        let now = now.max(1);
+        self.healthy_since.compare_exchange(0, now, Relaxed, Relaxed).map_or_else(|since| since, |_| now)
+    }
+
+    /// Begins its slow start: it is healthy again.
+    pub fn became_healthy(&self, now: u64) {
+        self.healthy_since.store(now.max(1), Relaxed);
     }
 
     /// Sets or clears `flag`; returns whether that changed it. The host set in force is to be built anew then

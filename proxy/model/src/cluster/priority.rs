@@ -6,6 +6,8 @@
 //! fewer usable hosts than the panic threshold uses all of its hosts. If every priority is in panic, load follows the
 //! number of hosts.
 
+use crate::lb::Within;
+
 /// How many hosts of a priority there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PriorityState {
@@ -52,12 +54,18 @@ pub enum HostSource {
 impl PriorityLoads {
     /// Computes the spread. `factor` and `threshold` are percentages.
     pub fn new(states: &[PriorityState], factor: u32, threshold: f64) -> Self {
-        let share = |part: u32, state: &PriorityState| {
-            let counted = u64::from(state.all.saturating_sub(state.excluded));
-            (u64::from(factor) * u64::from(part)).checked_div(counted).unwrap_or(0).min(100) as u32
+        Self::with_factors(states, |_| factor, threshold)
+    }
+
+    /// Computes the spread over priorities of which each has an overprovisioning factor of its own.
+    pub fn with_factors(states: &[PriorityState], factor: impl Fn(usize) -> u32, threshold: f64) -> Self {
+        let share = |at: usize, part: u32| {
+            let counted = u64::from(states[at].all.saturating_sub(states[at].excluded));
+            (u64::from(factor(at)) * u64::from(part)).checked_div(counted).unwrap_or(0).min(100) as u32
         };
-        let healthy: Vec<u32> = states.iter().map(|state| share(state.healthy, state)).collect();
-        let degraded: Vec<u32> = states.iter().map(|state| share(state.degraded, state)).collect();
+        let each = || states.iter().enumerate();
+        let healthy: Vec<u32> = each().map(|(at, state)| share(at, state.healthy)).collect();
+        let degraded: Vec<u32> = each().map(|(at, state)| share(at, state.degraded)).collect();
         let total = healthy.iter().chain(&degraded).sum::<u32>().min(100);
 
         let mut loads = Self { panic: vec![false; states.len()], ..Self::default() };
@@ -102,15 +110,28 @@ impl PriorityLoads {
 
     /// The hosts for a request with this random value.
     pub fn choose(&self, random: u64) -> Option<PriorityChoice> {
+        self.draw(random).map(|within| self.within(within))
+    }
+
+    /// The hosts for a request that an aggregate cluster has sent to a priority.
+    pub fn within(&self, Within { priority, degraded }: Within) -> PriorityChoice {
+        let source = match degraded {
+            _ if self.in_panic(priority) => HostSource::All,
+            true => HostSource::Degraded,
+            false => HostSource::Healthy,
+        };
+        PriorityChoice { priority, source }
+    }
+
+    /// The priority for a request with this random value, whether it is in panic or not.
+    pub fn draw(&self, random: u64) -> Option<Within> {
         let wanted = (random % 100) as u32 + 1;
         let mut sum = 0;
-        for (loads, source) in [(&self.healthy, HostSource::Healthy), (&self.degraded, HostSource::Degraded)]
-        {
+        for (loads, degraded) in [(&self.healthy, false), (&self.degraded, true)] {
             for (priority, load) in loads.iter().enumerate() {
                 sum += load;
                 if wanted <= sum {
-                    let source = if self.panic[priority] { HostSource::All } else { source };
-                    return Some(PriorityChoice { priority, source });
+                    return Some(Within { priority, degraded });
                 }
             }
         }

@@ -6,41 +6,131 @@
 //! A pick goes in two steps: [`crate::cluster::PriorityLoads`] gives the priority and which of its lists is used (healthy,
 //! degraded, or all of them in panic), then the policy picks from that list.
 
+mod bounded;
 mod edf;
+pub mod hashing;
+pub mod load;
+mod maglev;
+mod murmur;
+mod policy;
+mod ring;
+mod special;
+pub mod subset;
+mod zone;
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::cluster::priority::{HostSource, PriorityChoice};
 use crate::cluster::{HostSet, Member};
 use edf::Edf;
-
-/// Which policy, with its settings.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum LbPolicy {
-    /// In turn; in proportion to weight where weights differ.
-    #[default]
-    RoundRobin,
-    /// The least busy of a few, or of all.
-    LeastRequest(LeastRequest),
-    /// Any, whatever the weight.
-    Random,
-}
-
-/// Settings of LEAST_REQUEST.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LeastRequest {
-    /// How many hosts are drawn and compared.
-    pub choice_count: u32,
-    /// How strongly active requests lower a weight, where weights differ.
-    pub active_request_bias: f64,
-    /// `selection_method: FULL_SCAN`: all hosts are compared.
-    pub full_scan: bool,
-}
+pub use hashing::HashTable;
+pub use load::{HostLoad, LoadReport, LoadReports, PeakEwma};
+pub use policy::{HashKey, LbPolicy, LeastRequest, Maglev, RingHash, Settings, SlowStart};
+use special::Special;
+pub use subset::{Criteria, Label, Labels, SubsetConfig, Subsets};
+pub use zone::ZoneAware;
 
 /// What a pick depends on besides the hosts.
 pub struct PickContext<'a> {
     /// The worker's source of random numbers.
     pub rng: &'a mut fastrand::Rng,
+    /// What the request's hash policies came to; a random value takes its place.
+    pub hash: Option<u64>,
+    /// What the request's route wants of the host's metadata.
+    pub criteria: Option<&'a Criteria>,
+    /// How many hosts this request has turned down so far: hashing policies look elsewhere each time.
+    pub turned_down: u32,
+    /// Milliseconds of a clock that does not go back; read by slow start and by policies that learn.
+    pub now: u64,
+    /// The priority, where an aggregate cluster has chosen it.
+    pub within: Option<Within>,
+    /// The proxies like this one, for zone-aware routing.
+    pub local: Option<&'a HostSet>,
+    /// What the pick came by.
+    pub notes: Notes,
+}
+
+/// A part of a cluster's hosts that was chosen from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Within {
+    /// The priority.
+    pub priority: usize,
+    /// Its degraded hosts.
+    pub degraded: bool,
+}
+
+/// What a pick came by, to be counted: a set of the constants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes(u16);
+
+impl Notes {
+    /// `lb_recalculate_zone_structures`
+    pub const RECALCULATED: Self = Self(1);
+    /// `lb_local_cluster_not_ok`
+    pub const LOCAL_NOT_OK: Self = Self(1 << 1);
+    /// `lb_zone_cluster_too_small`
+    pub const TOO_SMALL: Self = Self(1 << 2);
+    /// `lb_zone_routing_all_directly`
+    pub const ALL_DIRECTLY: Self = Self(1 << 3);
+    /// `lb_zone_routing_sampled`
+    pub const SAMPLED: Self = Self(1 << 4);
+    /// `lb_zone_routing_cross_zone`
+    pub const CROSS_ZONE: Self = Self(1 << 5);
+    /// `lb_zone_no_capacity_left`
+    pub const NO_CAPACITY: Self = Self(1 << 6);
+
+    /// Takes a note.
+    pub fn add(&mut self, note: Self) {
+        self.0 |= note.0;
+    }
+
+    /// Whether a note was taken.
+    pub fn has(self, note: Self) -> bool {
+        self.0 & note.0 != 0
+    }
+
+    /// Whether none was.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl<'a> PickContext<'a> {
+    /// The context of a request that wants any host.
+    pub fn new(rng: &'a mut fastrand::Rng) -> Self {
+        Self {
+            rng,
+            hash: None,
+            criteria: None,
+            turned_down: 0,
+            now: 0,
+            within: None,
+            local: None,
+            notes: Notes::default(),
+        }
+    }
+
+    /// The priority for this pick, and which of its hosts.
+    #[inline]
+    fn choose(&mut self, hosts: &HostSet) -> Option<PriorityChoice> {
+        match self.within {
+            None => hosts.loads().choose_with(|| self.rng.u64(..)),
+            Some(within) => Some(hosts.loads().within(within)),
+        }
+    }
+}
+
+/// How a request came to a subset of the hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubsetUse {
+    /// There are no subsets.
+    None,
+    /// Its criteria chose one (`lb_subsets_selected`).
+    Selected,
+    /// The fallback policy did (`lb_subsets_fallback`).
+    Fallback,
+    /// The fallback had no host, and any will do (`lb_subsets_fallback_panic`).
+    Panic,
 }
 
 /// A picked host.
@@ -50,16 +140,20 @@ pub struct Pick<'h> {
     pub member: &'h Member,
     /// Whether its priority is in panic (`lb_healthy_panic`).
     pub panic: bool,
+    /// The way to its subset.
+    pub subset: SubsetUse,
 }
 
 /// One worker's balancer for one cluster.
 #[derive(Debug)]
 pub struct LoadBalancer {
-    policy: LbPolicy,
+    settings: Settings,
     /// The host set that `turns` belongs to.
     known: u64,
     /// Per priority and source; built when first used.
     turns: Vec<Turn>,
+    /// What more than a list of hosts needs: hashing, subsets, localities, slow start.
+    special: Option<Box<Special>>,
 }
 
 /// Where the rotation over one list of hosts stands.
@@ -73,27 +167,32 @@ enum Turn {
     Weighted(Edf),
 }
 
-impl Default for LeastRequest {
-    fn default() -> Self {
-        Self { choice_count: 2, active_request_bias: 1.0, full_scan: false }
-    }
-}
-
 impl LoadBalancer {
     /// A balancer that has seen no hosts yet.
-    pub fn new(policy: LbPolicy) -> Self {
-        Self { policy, known: 0, turns: Vec::new() }
+    pub fn new(settings: impl Into<Settings>) -> Self {
+        let settings = settings.into();
+        let special = settings.is_special().then(Box::default);
+        Self { settings, known: 0, turns: Vec::new(), special }
     }
 
-    /// The policy.
-    pub fn policy(&self) -> LbPolicy {
-        self.policy
+    /// Whether a pick looks at the clock.
+    #[inline]
+    pub fn reads_clock(&self) -> bool {
+        self.special.is_some() && self.settings.reads_clock()
+    }
+
+    /// What it was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Picks a host; `None` if there is none to use.
     #[inline]
     pub fn pick<'h>(&mut self, hosts: &'h HostSet, context: &mut PickContext<'_>) -> Option<Pick<'h>> {
-        let choice = hosts.loads().choose_with(|| context.rng.u64(..))?;
+        if self.special.is_some() {
+            return self.pick_special(hosts, context);
+        }
+        let choice = context.choose(hosts)?;
         let priority = hosts.priorities().get(choice.priority)?;
         let panic = choice.source == HostSource::All;
         let list = match choice.source {
@@ -107,7 +206,7 @@ impl LoadBalancer {
             [only] => *only,
             _ => *list.get(self.position(hosts, list, priority.weighted, choice, context.rng))?,
         };
-        Some(Pick { member: hosts.members().get(at as usize)?, panic })
+        Some(Pick { member: hosts.members().get(at as usize)?, panic, subset: SubsetUse::None })
     }
 
     /// The position in `list`, which has two hosts or more.
@@ -120,9 +219,11 @@ impl LoadBalancer {
         choice: PriorityChoice,
         rng: &mut fastrand::Rng,
     ) -> usize {
-        match self.policy {
+        match self.settings.policy {
             LbPolicy::Random => below(rng, list.len()),
-            LbPolicy::LeastRequest(settings) if settings.full_scan => least_of_all(hosts, list, rng),
+            LbPolicy::LeastRequest(settings) if settings.full_scan && !weighted => {
+                least_of_all(hosts, list, rng)
+            }
             LbPolicy::LeastRequest(settings) if !weighted => {
                 least_of_some(hosts, list, settings.choice_count, rng)
             }
@@ -130,7 +231,11 @@ impl LoadBalancer {
                 let weight = |at: usize| biased_weight(hosts, list[at], active_request_bias);
                 self.turn(hosts, list, weighted, choice, rng).advance(list.len(), weight)
             }
-            LbPolicy::RoundRobin => {
+            LbPolicy::RoundRobin
+            | LbPolicy::RingHash(_)
+            | LbPolicy::Maglev(_)
+            | LbPolicy::ClientWeighted
+            | LbPolicy::PeakEwma(_) => {
                 let weight = |at: usize| weight(hosts, list[at]);
                 self.turn(hosts, list, weighted, choice, rng).advance(list.len(), weight)
             }
@@ -154,17 +259,21 @@ impl LoadBalancer {
         }
         let turn = &mut self.turns[choice.priority * 3 + choice.source as usize];
         if matches!(turn, Turn::Unused) {
-            *turn = if weighted {
-                Turn::Weighted(Edf::new(list.len(), |at| weight(hosts, list[at]), rng))
-            } else {
-                Turn::Even(below(rng, list.len()) as u32)
-            };
+            *turn = Turn::new(hosts, list, weighted, rng);
         }
         turn
     }
 }
 
 impl Turn {
+    fn new(hosts: &HostSet, list: &[u32], weighted: bool, rng: &mut fastrand::Rng) -> Self {
+        if weighted {
+            Self::Weighted(Edf::new(list.len(), |at| weight(hosts, list[at]), rng))
+        } else {
+            Self::Even(below(rng, list.len()) as u32)
+        }
+    }
+
     #[inline]
     fn advance(&mut self, len: usize, weight: impl Fn(usize) -> f64) -> usize {
         match self {

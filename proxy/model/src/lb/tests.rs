@@ -23,7 +23,7 @@ fn counts(policy: LbPolicy, hosts: &HostSet, turns: usize) -> Vec<usize> {
     let mut balancer = LoadBalancer::new(policy);
     let mut counts = HashMap::new();
     for _ in 0..turns {
-        let pick = balancer.pick(hosts, &mut PickContext { rng: &mut rng }).unwrap();
+        let pick = balancer.pick(hosts, &mut PickContext::new(&mut rng)).unwrap();
         *counts.entry(std::ptr::from_ref(pick.member)).or_default() += 1;
     }
     hosts
@@ -49,7 +49,7 @@ fn round_robin_starts_anywhere() {
     let first = |seed| {
         let mut rng = fastrand::Rng::with_seed(seed);
         let pick =
-            LoadBalancer::new(LbPolicy::RoundRobin).pick(&hosts, &mut PickContext { rng: &mut rng }).unwrap();
+            LoadBalancer::new(LbPolicy::RoundRobin).pick(&hosts, &mut PickContext::new(&mut rng)).unwrap();
         pick.member.host.address.to_string()
     };
     let starts: std::collections::HashSet<_> = (0..200).map(first).collect();
@@ -67,7 +67,7 @@ fn round_robin_follows_weights() {
 #[test]
 fn a_new_host_set_is_noticed() {
     let mut rng = fastrand::Rng::with_seed(1);
-    let mut context = PickContext { rng: &mut rng };
+    let mut context = PickContext::new(&mut rng);
     let mut balancer = LoadBalancer::new(LbPolicy::RoundRobin);
     let five = set(&[1; 5]);
     (0..4).for_each(|_| assert!(balancer.pick(&five, &mut context).is_some()));
@@ -120,7 +120,7 @@ fn unhealthy_hosts_are_left_out_until_panic() {
     let panicking = hosts.refreshed();
     assert_eq!(counts(LbPolicy::RoundRobin, &panicking, 400), [100; 4]);
     let mut rng = fastrand::Rng::with_seed(3);
-    let pick = LoadBalancer::new(LbPolicy::Random).pick(&panicking, &mut PickContext { rng: &mut rng });
+    let pick = LoadBalancer::new(LbPolicy::Random).pick(&panicking, &mut PickContext::new(&mut rng));
     assert!(pick.is_some_and(|pick| pick.panic));
 }
 
@@ -133,7 +133,7 @@ fn panic_may_fail_traffic() {
     }
     let panicking = hosts.refreshed();
     let mut rng = fastrand::Rng::with_seed(3);
-    let pick = LoadBalancer::new(LbPolicy::RoundRobin).pick(&panicking, &mut PickContext { rng: &mut rng });
+    let pick = LoadBalancer::new(LbPolicy::RoundRobin).pick(&panicking, &mut PickContext::new(&mut rng));
     assert!(pick.is_none());
 }
 

@@ -165,6 +165,12 @@ pub struct RouteTimeouts {
     pub grpc_timeout_header_max: Option<Duration>,
     /// `max_stream_duration.grpc_timeout_header_offset`.
     pub grpc_timeout_header_offset: Option<Duration>,
+    /// `max_stream_duration` is there, in place of the other limits of the response.
+    pub has_max_stream: bool,
+    /// `max_grpc_timeout`
+    pub max_grpc_timeout: Option<Duration>,
+    /// `grpc_timeout_offset`
+    pub grpc_timeout_offset: Option<Duration>,
 }
 
 impl RouteTimeouts {
@@ -173,8 +179,25 @@ impl RouteTimeouts {
 
     /// The request timeout in force; `None` is without limit.
     pub fn effective_request(&self) -> Option<Duration> {
+        if self.has_max_stream {
+            return None;
+        }
         let timeout = self.request.unwrap_or(Self::DEFAULT_REQUEST);
         (!timeout.is_zero()).then_some(timeout)
+    }
+
+    /// What takes its place for gRPC with `max_grpc_timeout`: what the client asks for, less the offset where that leaves
+    /// something, within the bound. Zero is without limit.
+    pub fn legacy_grpc(&self, wished: Option<Duration>) -> Option<Duration> {
+        let bound = self.max_grpc_timeout.filter(|_| !self.has_max_stream)?;
+        let mut limit = wished.unwrap_or_default();
+        if let Some(offset) = self.grpc_timeout_offset.filter(|offset| *offset < limit) {
+            limit -= offset;
+        }
+        if !bound.is_zero() && (limit.is_zero() || limit > bound) {
+            limit = bound;
+        }
+        Some(limit)
     }
 }
 

@@ -10,7 +10,7 @@ use super::string::StringMatch;
 /// `envoy.config.route.v3.HeaderMatcher`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeaderMatch {
-    field: Field,
+    field: HeaderField,
     rule: HeaderRule,
     invert: bool,
     missing_as_empty: bool,
@@ -32,28 +32,50 @@ pub enum HeaderRule {
     String(StringMatch),
 }
 
-/// Where the values come from.
-#[derive(Clone, Debug, PartialEq)]
-enum Field {
+/// Where the values of a name come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderField {
+    /// `:method`
     Method,
+    /// `:path`
     Path,
+    /// `:authority`, which `host` stands for as well.
     Authority,
+    /// `:scheme`
     Scheme,
+    /// A header.
     Named(HeaderName),
+}
+
+impl HeaderField {
+    /// What a name stands for.
+    pub fn new(name: &str) -> Self {
+        let name = HeaderName::new(name);
+        match name.as_str() {
+            ":method" => Self::Method,
+            ":path" => Self::Path,
+            ":authority" | "host" => Self::Authority,
+            ":scheme" => Self::Scheme,
+            _ => Self::Named(name),
+        }
+    }
+
+    /// The first value that a request has.
+    pub fn first<'r>(&'r self, request: &'r impl RequestView) -> Option<&'r [u8]> {
+        match self {
+            Self::Method => single(request.method()).next(),
+            Self::Path => single(request.path()).next(),
+            Self::Authority => single(request.authority()).next(),
+            Self::Scheme => single(request.scheme()).next(),
+            Self::Named(name) => request.header_values(name).next(),
+        }
+    }
 }
 
 impl HeaderMatch {
     /// A rule on header `name`, which may be a pseudo-header; `host` is `:authority`.
     pub fn new(name: &str, rule: HeaderRule) -> Self {
-        let name = HeaderName::new(name);
-        let field = match name.as_str() {
-            ":method" => Field::Method,
-            ":path" => Field::Path,
-            ":authority" | "host" => Field::Authority,
-            ":scheme" => Field::Scheme,
-            _ => Field::Named(name),
-        };
-        Self { field, rule, invert: false, missing_as_empty: false }
+        Self { field: HeaderField::new(name), rule, invert: false, missing_as_empty: false }
     }
 
     /// Sets `invert_match`.
@@ -72,11 +94,11 @@ impl HeaderMatch {
     #[inline]
     pub fn is_match(&self, request: &impl RequestView) -> bool {
         match &self.field {
-            Field::Method => self.holds(single(request.method())),
-            Field::Path => self.holds(single(request.path())),
-            Field::Authority => self.holds(single(request.authority())),
-            Field::Scheme => self.holds(single(request.scheme())),
-            Field::Named(name) => self.holds(request.header_values(name)),
+            HeaderField::Method => self.holds(single(request.method())),
+            HeaderField::Path => self.holds(single(request.path())),
+            HeaderField::Authority => self.holds(single(request.authority())),
+            HeaderField::Scheme => self.holds(single(request.scheme())),
+            HeaderField::Named(name) => self.holds(request.header_values(name)),
         }
     }
 

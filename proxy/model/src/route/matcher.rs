@@ -152,13 +152,19 @@ impl TlsContextMatch {
 
 impl CookieMatch {
     fn is_match(&self, request: &impl RequestView) -> bool {
-        let name = self.name.as_bytes();
-        let value =
-            request.header_values(&COOKIE).flat_map(|header| header.split(|byte| *byte == b';')).find_map(
-                |pair| pair.trim_ascii_start().strip_prefix(name).and_then(|rest| rest.strip_prefix(b"=")),
-            );
-        value.is_some_and(|value| self.matcher.is_match(unquoted(value))) != self.invert
+        let value = cookie_value(request, &self.name);
+        value.is_some_and(|value| self.matcher.is_match(value)) != self.invert
     }
+}
+
+/// The value of the first cookie of a name, without surrounding quotes.
+pub(super) fn cookie_value<'r>(request: &'r impl RequestView, name: &str) -> Option<&'r [u8]> {
+    let name = name.as_bytes();
+    let value = request
+        .header_values(&COOKIE)
+        .flat_map(|header| header.split(|byte| *byte == b';'))
+        .find_map(|pair| pair.trim_ascii_start().strip_prefix(name).and_then(|rest| rest.strip_prefix(b"=")));
+    value.map(unquoted)
 }
 
 /// A cookie value without its surrounding quotes.

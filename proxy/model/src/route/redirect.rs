@@ -84,6 +84,14 @@ impl Redirect {
         out
     }
 
+    /// The path that a `prefix_rewrite` or `regex_rewrite` makes of the request's.
+    pub fn rewritten(&self, path: &[u8], matcher: &RouteMatch) -> Option<Vec<u8>> {
+        match &self.path {
+            RedirectPath::Rewrite(rewrite) => rewrite.apply(matcher, path),
+            RedirectPath::Keep | RedirectPath::Replace(_) => None,
+        }
+    }
+
     fn push_path(&self, path: &[u8], matcher: &RouteMatch, out: &mut Vec<u8>) {
         let rewritten;
         let (target, query) = match &self.path {

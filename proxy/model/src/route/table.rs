@@ -3,6 +3,9 @@
 //! Built by the compile step from a `RouteConfiguration`; read by every worker, once per request. A look-up neither
 //! allocates nor locks.
 
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
 use super::domain::{DomainError, DomainIndex, host_without_port};
 use super::index::PathIndex;
 use super::matcher::RouteMatch;
@@ -69,7 +72,53 @@ pub struct RouteTableOptions {
 pub struct RouteTable<V, R> {
     options: RouteTableOptions,
     domains: DomainIndex,
-    hosts: Vec<VirtualHost<V, R>>,
+    hosts: Vec<Entry<V, R>>,
+}
+
+/// Makes a virtual host when the first request asks for it. In a large table most are never asked for, and cost what their source
+/// costs.
+pub trait HostSource<V, R>: Send + Sync {
+    /// The virtual host; it was made once before to validate it, so this cannot fail.
+    fn build(&self) -> VirtualHost<V, R>;
+}
+
+/// A virtual host that is to be made later.
+pub struct LaterHost<V, R> {
+    /// `name`
+    pub name: Box<str>,
+    /// `domains`
+    pub domains: Vec<Box<str>>,
+    /// What makes it.
+    pub source: Arc<dyn HostSource<V, R>>,
+}
+
+struct Entry<V, R> {
+    built: OnceLock<Arc<VirtualHost<V, R>>>,
+    source: Option<Arc<dyn HostSource<V, R>>>,
+}
+
+impl<V, R> Clone for Entry<V, R> {
+    fn clone(&self) -> Self {
+        Self { built: self.built.clone(), source: self.source.clone() }
+    }
+}
+
+impl<V, R> fmt::Debug for Entry<V, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.built.get().map_or("?", |host| &host.name))
+    }
+}
+
+impl<V, R> Entry<V, R> {
+    /// The virtual host, made now if it has not been.
+    #[inline]
+    fn host(&self) -> Option<&VirtualHost<V, R>> {
+        if let Some(host) = self.built.get() {
+            return Some(host);
+        }
+        let source = self.source.as_ref()?;
+        Some(self.built.get_or_init(|| Arc::new(source.build())))
+    }
 }
 
 /// Why a route table could not be built.
@@ -143,11 +192,6 @@ impl<V, R> VirtualHost<V, R> {
         &self.routes
     }
 
-    /// Changes every payload in place (link step); matching is not affected.
-    pub fn payloads_mut(&mut self) -> (&mut V, impl Iterator<Item = &mut R>) {
-        (&mut self.payload, self.routes.iter_mut().map(|route| &mut route.payload))
-    }
-
     /// The first route that takes the request; `path` is the request's, without query.
     #[inline]
     pub fn find(
@@ -170,35 +214,38 @@ impl<V, R> VirtualHost<V, R> {
     }
 }
 
+impl<V, R> Default for RouteTable<V, R> {
+    /// A table without virtual hosts.
+    fn default() -> Self {
+        Self { options: RouteTableOptions::default(), domains: DomainIndex::default(), hosts: Vec::new() }
+    }
+}
+
 impl<V, R> RouteTable<V, R> {
     /// A table of `hosts`. Their names need not differ; their domains must.
     pub fn new(hosts: Vec<VirtualHost<V, R>>, options: RouteTableOptions) -> Result<Self, TableError> {
-        let mut domains = DomainIndex::default();
-        for (at, host) in hosts.iter().enumerate() {
-            for domain in &host.domains {
-                domains
-                    .insert(domain, at as u32)
-                    .map_err(|source| TableError::Domain { host: host.name.to_string(), source })?;
-            }
-        }
-        Ok(Self { options, domains, hosts })
+        let domains = index(hosts.iter().map(|host| (&*host.name, host.domains.as_slice())))?;
+        let entry = |host| Entry { built: OnceLock::from(Arc::new(host)), source: None };
+        Ok(Self { options, domains, hosts: hosts.into_iter().map(entry).collect() })
     }
 
-    /// The virtual hosts, in order.
-    pub fn hosts(&self) -> &[VirtualHost<V, R>] {
-        &self.hosts
+    /// A table of virtual hosts that are made when they are first asked for.
+    pub fn later(hosts: Vec<LaterHost<V, R>>, options: RouteTableOptions) -> Result<Self, TableError> {
+        let domains = index(hosts.iter().map(|host| (&*host.name, host.domains.as_slice())))?;
+        let entry = |host: LaterHost<V, R>| Entry { built: OnceLock::new(), source: Some(host.source) };
+        Ok(Self { options, domains, hosts: hosts.into_iter().map(entry).collect() })
     }
 
-    /// Changes payloads in place (link step).
-    pub fn hosts_mut(&mut self) -> &mut [VirtualHost<V, R>] {
-        &mut self.hosts
+    /// The virtual hosts, in order; makes all of them.
+    pub fn hosts(&self) -> impl Iterator<Item = &VirtualHost<V, R>> {
+        self.hosts.iter().filter_map(Entry::host)
     }
 
     /// The virtual host for an `:authority` value.
     #[inline]
     pub fn find_host(&self, authority: &[u8]) -> Option<&VirtualHost<V, R>> {
         let host = if self.options.ignore_port_in_host { host_without_port(authority) } else { authority };
-        self.hosts.get(self.domains.find(host)? as usize)
+        self.hosts.get(self.domains.find(host)? as usize)?.host()
     }
 
     /// The path that matchers of this table compare, out of a `:path` value.
@@ -219,4 +266,16 @@ impl<V, R> RouteTable<V, R> {
         let (position, route) = host.find(request, self.match_path(request.path()), context)?;
         Some(RouteHit { host, route, position })
     }
+}
+
+fn index<'h>(hosts: impl Iterator<Item = (&'h str, &'h [Box<str>])>) -> Result<DomainIndex, TableError> {
+    let mut index = DomainIndex::default();
+    for (at, (name, domains)) in hosts.enumerate() {
+        for domain in domains {
+            index
+                .insert(domain, at as u32)
+                .map_err(|source| TableError::Domain { host: name.to_owned(), source })?;
+        }
+    }
+    Ok(index)
 }

@@ -91,7 +91,10 @@ fn the_index_agrees_with_the_plain_walk() {
             let request = random_request(&mut rng);
             let context = MatchContext::with_random(rng.u64(..));
             let path = table.match_path(request.path());
-            let expected = table.hosts()[0]
+            let expected = table
+                .hosts()
+                .next()
+                .unwrap()
                 .routes()
                 .iter()
                 .position(|route| route.matcher.is_match(&request, path, &context));

@@ -1,6 +1,8 @@
-//! `envoy.config.accesslog.v3.AccessLog`: file and stream logs, and the filters.
+//! `envoy.config.accesslog.v3.AccessLog`: file and stream logs, gRPC access log services, and the filters.
 
 #![expect(deprecated, reason = "1.40 accepts the older spellings of a file log's format")]
+
+pub mod service;
 
 use std::sync::Arc;
 
@@ -9,22 +11,27 @@ use sampan_api::envoy::config::accesslog::v3::access_log::ConfigType;
 use sampan_api::envoy::config::core::v3::SubstitutionFormatString;
 use sampan_api::envoy::extensions::access_loggers::file::v3::FileAccessLog;
 use sampan_api::envoy::extensions::access_loggers::file::v3::file_access_log::AccessLogFormat;
+use sampan_api::envoy::extensions::access_loggers::filters::cel::v3::ExpressionFilter;
 use sampan_api::envoy::extensions::access_loggers::stream::v3::{
     StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
 };
 use sampan_api::google::protobuf::Any;
 use sampan_api::{MessageSupport, Support, type_url};
+use sampan_filters_api::cel::Expression;
 use sampan_filters_api::format::AccessLogType;
 use sampan_filters_api::{Flag, Flags};
-use sampan_model::fraction::{Denominator, FractionalPercent};
+use sampan_model::fraction::FractionalPercent;
 
-use super::{Scope, format, matcher, value};
+use super::{Context, Scope, format, matcher, value};
 use crate::telemetry::access_log::{
-    AccessLog, Comparison, ENVOY_DEFAULT, Filter, LineFormat, LogFiles, LogTarget, MetadataMatch, Operation,
-    Sampled, ValueMatch,
+    AccessLog, Comparison, ENVOY_DEFAULT, EntryFormat, Filter, LineFormat, LogTarget, MetadataMatch,
+    Operation, Sampled, ServiceSettings, ValueMatch,
 };
 
 const YES: Support = Support::Supported;
+
+/// The type of the filter extension.
+const CEL: &str = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter";
 
 /// What is read here.
 pub const SUPPORT: &[MessageSupport] = &[
@@ -35,14 +42,14 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("status_code_filter", YES),
             ("duration_filter", YES),
             ("not_health_check_filter", YES),
-            ("traceable_filter", Support::Later("requests are not traced")),
+            ("traceable_filter", YES),
             ("runtime_filter", YES),
             ("and_filter", YES),
             ("or_filter", YES),
             ("header_filter", YES),
             ("response_flag_filter", YES),
             ("grpc_status_filter", YES),
-            ("extension_filter", Support::Later("there are no filter extensions")),
+            ("extension_filter", YES),
             ("metadata_filter", YES),
             ("log_type_filter", YES),
         ],
@@ -51,6 +58,15 @@ pub const SUPPORT: &[MessageSupport] = &[
     ("envoy.config.accesslog.v3.DurationFilter", &[("*", YES)]),
     ("envoy.config.accesslog.v3.ComparisonFilter", &[("*", YES)]),
     ("envoy.config.accesslog.v3.NotHealthCheckFilter", &[]),
+    ("envoy.config.accesslog.v3.TraceableFilter", &[]),
+    ("envoy.config.accesslog.v3.ExtensionFilter", &[("name", YES), ("typed_config", YES)]),
+    (
+        CEL,
+        &[
+            ("expression", YES),
+            ("cel_config", Support::Ignored("the functions that it allows are always there")),
+        ],
+    ),
     ("envoy.config.accesslog.v3.RuntimeFilter", &[("*", YES)]),
     ("envoy.config.accesslog.v3.AndFilter", &[("*", YES)]),
     ("envoy.config.accesslog.v3.OrFilter", &[("*", YES)]),
@@ -67,13 +83,13 @@ pub const SUPPORT: &[MessageSupport] = &[
 ];
 
 /// The good ones of a list of access logs; the others are told to the scope.
-pub fn access_logs(protos: &[proto::AccessLog], files: &LogFiles, at: &Scope<'_>) -> Vec<Arc<AccessLog>> {
+pub fn access_logs(protos: &[proto::AccessLog], context: &Context, at: &Scope<'_>) -> Vec<Arc<AccessLog>> {
     let each = protos.iter().enumerate();
-    each.filter_map(|(i, proto)| access_log(proto, files, &at.index(i))).map(Arc::new).collect()
+    each.filter_map(|(i, proto)| access_log(proto, context, &at.index(i))).map(Arc::new).collect()
 }
 
-/// One access log, with its file open.
-pub fn access_log(proto: &proto::AccessLog, files: &LogFiles, at: &Scope<'_>) -> Option<AccessLog> {
+/// One access log, with its file or service open.
+pub fn access_log(proto: &proto::AccessLog, context: &Context, at: &Scope<'_>) -> Option<AccessLog> {
     let condition = proto.filter.as_ref().map(|proto| filter(proto, &at.field("filter")));
     let Some(ConfigType::TypedConfig(any)) = &proto.config_type else {
         return at.field("typed_config").reject_value(
@@ -83,13 +99,20 @@ pub fn access_log(proto: &proto::AccessLog, files: &LogFiles, at: &Scope<'_>) ->
         );
     };
     let config_at = at.field("typed_config");
-    let (target, format) = sink(any, &config_at)?;
+    let destination = destination(any, &config_at)?;
     let condition = match condition {
         Some(None) => return None,
         Some(filter) => filter,
         None => None,
     };
-    match files.open(&target) {
+    let (target, format) = match destination {
+        Destination::Lines(target, format) => (target, format),
+        Destination::Entries(settings, format) => {
+            let service = context.log_services.open(*settings);
+            return Some(AccessLog::to_service(condition, format, service));
+        }
+    };
+    match context.log_files.open(&target) {
         Ok(file) => Some(AccessLog::new(condition, format, file)),
         Err(error) => config_at.field("path").reject_value(
             &error.target,
@@ -99,7 +122,22 @@ pub fn access_log(proto: &proto::AccessLog, files: &LogFiles, at: &Scope<'_>) ->
     }
 }
 
-fn sink(any: &Any, at: &Scope<'_>) -> Option<(LogTarget, LineFormat)> {
+/// Where a log goes, and in which form.
+enum Destination {
+    Lines(LogTarget, LineFormat),
+    Entries(Box<ServiceSettings>, EntryFormat),
+}
+
+fn destination(any: &Any, at: &Scope<'_>) -> Option<Destination> {
+    let entries = match type_url::full_name(&any.type_url) {
+        service::HTTP => service::http(any, at),
+        service::TCP => service::tcp(any, at),
+        _ => return lines(any, at).map(|(target, format)| Destination::Lines(target, format)),
+    };
+    entries.map(|(settings, format)| Destination::Entries(Box::new(settings), format))
+}
+
+fn lines(any: &Any, at: &Scope<'_>) -> Option<(LogTarget, LineFormat)> {
     match type_url::full_name(&any.type_url) {
         "envoy.extensions.access_loggers.file.v3.FileAccessLog" => {
             let proto: FileAccessLog = value::payload(any, at)?;
@@ -124,7 +162,7 @@ fn sink(any: &Any, at: &Scope<'_>) -> Option<(LogTarget, LineFormat)> {
         _ => at.reject_value(
             &any.type_url,
             "this kind of access log is not supported by this version",
-            "use a FileAccessLog, StdoutAccessLog or StderrAccessLog",
+            "use a FileAccessLog, StdoutAccessLog, StderrAccessLog, HttpGrpcAccessLogConfig or TcpGrpcAccessLogConfig",
         ),
     }
 }
@@ -172,11 +210,7 @@ fn nested(proto: &proto::AccessLogFilter, at: &Scope<'_>, depth: usize) -> Optio
             comparison(filter.comparison.as_ref(), &at.field("duration_filter")).map(Filter::Duration)
         }
         Some(Kind::NotHealthCheckFilter(_)) => Some(Filter::NotHealthCheck),
-        Some(Kind::TraceableFilter(_)) => at.field("traceable_filter").reject_value(
-            "",
-            "requests are not traced by this version, so the log would stay empty",
-            "remove the filter or the log",
-        ),
+        Some(Kind::TraceableFilter(_)) => Some(Filter::Traceable),
         Some(Kind::RuntimeFilter(filter)) => Some(Filter::Sampled(sampled(filter))),
         Some(Kind::AndFilter(all)) => list(&all.filters, &at.field("and_filter"), depth).map(Filter::All),
         Some(Kind::OrFilter(any)) => list(&any.filters, &at.field("or_filter"), depth).map(Filter::Any),
@@ -193,13 +227,24 @@ fn nested(proto: &proto::AccessLogFilter, at: &Scope<'_>, depth: usize) -> Optio
             let statuses = filter.statuses.iter().map(|&status| status as u32);
             Some(Filter::grpc_statuses(statuses, filter.exclude))
         }
-        Some(Kind::ExtensionFilter(extension)) => at.field("extension_filter").reject_value(
-            &extension.name,
-            "filter extensions are not supported by this version",
-            "use the built-in filters",
-        ),
+        Some(Kind::ExtensionFilter(extension)) => extension_filter(extension, &at.field("extension_filter")),
         Some(Kind::MetadataFilter(filter)) => metadata(filter, &at.field("metadata_filter")),
         Some(Kind::LogTypeFilter(filter)) => log_types(filter, &at.field("log_type_filter")),
+    }
+}
+
+fn extension_filter(proto: &proto::ExtensionFilter, at: &Scope<'_>) -> Option<Filter> {
+    let Some(proto::extension_filter::ConfigType::TypedConfig(any)) = &proto.config_type else {
+        return at.reject_value(&proto.name, "the filter has no typed_config", "");
+    };
+    if type_url::full_name(&any.type_url) != CEL {
+        return at.reject_value(&any.type_url, "there is no such filter extension", "use the CEL filter");
+    }
+    let at = at.field("typed_config");
+    let config: ExpressionFilter = value::payload(any, &at)?;
+    match Expression::parse(&config.expression) {
+        Ok(expression) => Some(Filter::Cel(expression)),
+        Err(error) => at.field("expression").reject_value(&config.expression, error.reason, ""),
     }
 }
 
@@ -226,16 +271,9 @@ fn comparison(proto: Option<&proto::ComparisonFilter>, at: &Scope<'_>) -> Option
 }
 
 fn sampled(proto: &proto::RuntimeFilter) -> Sampled {
-    use sampan_api::envoy::r#type::v3::fractional_percent::DenominatorType;
-    let percent = proto.percent_sampled.as_ref();
-    let denominator = match percent.map(sampan_api::envoy::r#type::v3::FractionalPercent::denominator) {
-        Some(DenominatorType::TenThousand) => Denominator::TenThousand,
-        Some(DenominatorType::Million) => Denominator::Million,
-        Some(DenominatorType::Hundred) | None => Denominator::Hundred,
-    };
     Sampled {
         runtime_key: proto.runtime_key.as_str().into(),
-        percent: FractionalPercent { numerator: percent.map_or(0, |p| p.numerator), denominator },
+        percent: proto.percent_sampled.as_ref().map_or(FractionalPercent::NEVER, value::fraction),
         independent: proto.use_independent_randomness,
     }
 }
@@ -260,6 +298,7 @@ fn metadata(proto: &proto::MetadataFilter, at: &Scope<'_>) -> Option<Filter> {
             path: Vec::new(),
             value: ValueMatch::Null,
             missing,
+            invert: false,
         })),
     }
 }

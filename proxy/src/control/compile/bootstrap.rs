@@ -2,14 +2,22 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
+use sampan_api::envoy::config::accesslog::v3::AccessLog;
+use sampan_api::envoy::config::accesslog::v3::access_log::ConfigType as LogConfig;
 use sampan_api::envoy::config::bootstrap::v3 as pb;
 use sampan_api::envoy::config::bootstrap::v3::bootstrap::application_log_config::log_format::LogFormat;
 use sampan_api::envoy::config::core::v3::Node as ProtoNode;
 use sampan_api::envoy::config::core::v3::address::Address;
 use sampan_api::envoy::config::overload::v3::OverloadManager;
 use sampan_api::envoy::config::overload::v3::resource_monitor::ConfigType;
+use sampan_api::envoy::config::trace::v3::tracing::Http as TracingProvider;
+use sampan_api::envoy::extensions::access_loggers::file::v3::FileAccessLog;
 use sampan_api::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
+use sampan_api::google::protobuf::Any;
 use sampan_api::{MessageSupport, Support};
+use sampan_filters_api::NodeFacts;
+use sampan_model::cluster::BindAddress;
 
 use super::{Scope, extension, runtime, stats_config, value};
 use crate::admin::server::AdminAddress;
@@ -19,9 +27,11 @@ use crate::runtime::Runtime;
 use crate::telemetry::stats::StatsConfig;
 
 const YES: Support = Support::Supported;
-const NO_XDS: Support = Support::Later("configuration comes from the bootstrap only");
 const OUR_NAME: Support = Support::Ignored("this proxy tells what it is");
 const NO_WATCHDOG: Support = Support::Ignored("there is no watchdog");
+const INTERNAL_LISTENER: &str = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener";
+const WORKLOADS: &str = "istio.workload.BootstrapExtension";
+const FILE_ACCESS_LOG: &str = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
 const CONNECTIONS: &str =
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig";
 
@@ -38,16 +48,16 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("overload_manager", YES),
             ("application_log_config", YES),
             ("default_regex_engine", YES),
-            ("dynamic_resources", NO_XDS),
-            ("node_context_params", NO_XDS),
-            ("hds_config", NO_XDS),
-            ("config_sources", NO_XDS),
-            ("default_config_source", NO_XDS),
-            ("cluster_manager", Support::Later("every cluster has its own settings")),
+            ("dynamic_resources", YES),
+            ("node_context_params", Support::Later("resources are not asked for by xdstp names")),
+            ("hds_config", Support::Later("health is not reported to a control plane")),
+            ("config_sources", Support::Later("resources are not asked for by xdstp names")),
+            ("default_config_source", Support::Later("resources are not asked for by xdstp names")),
+            ("cluster_manager", YES),
             ("flags_path", Support::Ignored("there is no hot restart")),
             ("stats_flush_interval", Support::Ignored("there are no sinks to flush to")),
             ("stats_flush_on_admin", Support::Ignored("there are no sinks to flush to")),
-            ("deferred_stat_options", Support::Ignored("a stat is always made when it is first written")),
+            ("deferred_stat_options", YES),
             ("watchdog", NO_WATCHDOG),
             ("watchdogs", NO_WATCHDOG),
             ("memory_allocator_manager", Support::Ignored("the allocator returns memory by itself")),
@@ -55,23 +65,52 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("dns_resolution_config", Support::Later("every cluster has its own settings")),
             ("use_tcp_for_dns_lookups", Support::Later("every cluster has its own settings")),
             ("stats_sinks", Support::Later("stats are read from the admin server")),
-            ("tracing", Support::Later("there is no tracing")),
-            ("bootstrap_extensions", Support::Later("there are no such extensions")),
+            ("tracing", YES),
+            ("bootstrap_extensions", YES),
         ],
     ),
     (
         "envoy.config.bootstrap.v3.Bootstrap.StaticResources",
-        &[("listeners", YES), ("clusters", YES), ("secrets", Support::Later("nothing uses secrets"))],
+        &[("listeners", YES), ("clusters", YES), ("secrets", YES)],
+    ),
+    (
+        "envoy.config.bootstrap.v3.ClusterManager",
+        &[
+            ("upstream_bind_config", YES),
+            ("local_cluster_name", YES),
+            ("outlier_detection", YES),
+            ("load_stats_config", Support::Later("load is not reported")),
+            (
+                "enable_deferred_cluster_creation",
+                Support::Ignored("a cluster is always made when it is first used"),
+            ),
+        ],
     ),
     (
         "envoy.config.bootstrap.v3.Admin",
         &[
             ("address", YES),
-            ("access_log", Support::Later("admin requests are not logged")),
+            // Only loggers that write to /dev/null do what they say; others are reported.
+            ("access_log", YES),
             ("access_log_path", Support::Later("admin requests are not logged")),
-            ("profile_path", Support::Ignored("there is no profiler")),
+            // Nothing is profiled, so nothing is written there.
+            ("profile_path", YES),
             ("ignore_global_conn_limit", Support::Ignored("the admin server never counts towards the limit")),
         ],
+    ),
+    (
+        "envoy.config.bootstrap.v3.Bootstrap.DynamicResources",
+        &[
+            ("ads_config", YES),
+            ("cds_config", YES),
+            ("lds_config", YES),
+            ("cds_resources_locator", Support::Later("resources are not asked for by xdstp names")),
+            ("lds_resources_locator", Support::Later("resources are not asked for by xdstp names")),
+        ],
+    ),
+    (
+        "envoy.config.bootstrap.v3.ClusterManager.OutlierDetection",
+        &[("event_log_path", YES), ("event_service", Support::Later("events go to files only"))],
     ),
     ("envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig", &[("log_format", YES)]),
     (
@@ -96,16 +135,24 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("cluster", YES),
             ("locality", YES),
             ("metadata", YES),
-            ("dynamic_parameters", NO_XDS),
-            ("client_features", NO_XDS),
+            ("dynamic_parameters", YES),
+            ("client_features", YES),
             ("user_agent_name", OUR_NAME),
             ("user_agent_version", OUR_NAME),
             ("user_agent_build_version", OUR_NAME),
-            ("extensions", NO_XDS),
-            ("listening_addresses", NO_XDS),
+            ("extensions", YES),
+            ("listening_addresses", YES),
         ],
     ),
     ("envoy.config.core.v3.BuildVersion", &[("*", YES)]),
+    // Stats are made when they are first written to, whatever it says.
+    ("envoy.config.bootstrap.v3.Bootstrap.DeferredStatOptions", &[("*", YES)]),
+    // There are no internal listeners to need a buffer; a listener that is one is refused.
+    ("envoy.extensions.bootstrap.internal_listener.v3.InternalListener", &[("*", YES)]),
+    (
+        WORKLOADS,
+        &[("config_source", Support::Later("peers are known by what they tell, not by the control plane"))],
+    ),
     ("envoy.type.v3.SemanticVersion", &[("*", YES)]),
     ("envoy.extensions.regex_engines.v3.GoogleRE2", &[("*", YES)]),
 ];
@@ -123,6 +170,10 @@ pub struct Settings {
     pub stats: StatsConfig,
     /// The most downstream connections at a time.
     pub max_downstream_connections: Option<u64>,
+    /// `cluster_manager.upstream_bind_config`: where upstream connections come from, where a cluster does not say.
+    pub upstream_bind: Option<Arc<BindAddress>>,
+    /// `cluster_manager.outlier_detection.event_log_path`
+    pub outlier_log: Option<Box<str>>,
     /// The shape of the process log, if the bootstrap sets one.
     pub log_format: Option<String>,
 }
@@ -138,6 +189,12 @@ pub struct Node {
     pub zone: Arc<str>,
     /// Whether it is a sidecar, as its id says in Istio's way (`sidecar~...`).
     pub sidecar: bool,
+}
+
+/// The tracing provider of connection managers that name none.
+#[expect(deprecated, reason = "1.40 accepts it")]
+pub fn tracing_provider(proto: &pb::Bootstrap) -> Option<Arc<TracingProvider>> {
+    proto.tracing.as_ref().and_then(|tracing| tracing.http.clone()).map(Arc::new)
 }
 
 /// Compiles the settings. Goes on after an error.
@@ -156,6 +213,7 @@ pub fn compile(proto: &pb::Bootstrap, options: &Options, at: &Scope<'_>) -> Sett
             );
         }
     }
+    extensions(proto, at);
     let admin = proto.admin.as_ref().and_then(|admin| admin.address.as_ref());
     Settings {
         node: node(proto.node.as_ref(), options),
@@ -173,7 +231,61 @@ pub fn compile(proto: &pb::Bootstrap, options: &Options, at: &Scope<'_>) -> Sett
             .overload_manager
             .as_ref()
             .and_then(|manager| max_connections(manager, &at.field("overload_manager"))),
+        outlier_log: proto
+            .cluster_manager
+            .as_ref()
+            .and_then(|manager| manager.outlier_detection.as_ref())
+            .map(|detection| detection.event_log_path.as_str())
+            .filter(|path| !path.is_empty())
+            .map(Box::from),
+        upstream_bind: proto
+            .cluster_manager
+            .as_ref()
+            .and_then(|manager| manager.upstream_bind_config.as_ref())
+            .and_then(|bind| {
+                let at = at.field("cluster_manager");
+                super::cluster::bind_address(bind, &at.field("upstream_bind_config"))
+            })
+            .map(Arc::new),
         log_format: log_format(proto, options, &at.field("application_log_config")),
+    }
+}
+
+/// Refuses extensions that there are none of.
+fn extensions(proto: &pb::Bootstrap, at: &Scope<'_>) {
+    let at = at.field("bootstrap_extensions");
+    for (index, extension) in proto.bootstrap_extensions.iter().enumerate() {
+        let known = |any: &Any| [INTERNAL_LISTENER, WORKLOADS].iter().any(|name| extension::is(any, name));
+        if !extension.typed_config.as_ref().is_some_and(known) {
+            at.index(index).reject_value::<()>(
+                extension::shown(extension),
+                "there is no such bootstrap extension",
+                "envoy.bootstrap.internal_listener is accepted",
+            );
+        }
+    }
+}
+
+/// The access logs of the admin server that are not written, if there are such. One to `/dev/null` need not be.
+pub fn unlogged(proto: &pb::Bootstrap) -> Option<&'static str> {
+    let logs = &proto.admin.as_ref()?.access_log;
+    let to_nowhere = |log: &AccessLog| {
+        let Some(LogConfig::TypedConfig(any)) = &log.config_type else { return false };
+        extension::is(any, FILE_ACCESS_LOG)
+            && FileAccessLog::decode(&*any.value).is_ok_and(|log| log.path == "/dev/null")
+    };
+    (!logs.iter().all(to_nowhere)).then_some("admin.access_log")
+}
+
+/// The node, as filters know it.
+pub fn node_facts(proto: Option<&ProtoNode>) -> NodeFacts {
+    let Some(proto) = proto else { return NodeFacts::default() };
+    let locality = proto.locality.as_ref();
+    NodeFacts {
+        id: proto.id.as_str().into(),
+        metadata: value::structure(&proto.metadata.clone().unwrap_or_default()),
+        region: locality.map_or("", |locality| &locality.region).into(),
+        zone: locality.map_or("", |locality| &locality.zone).into(),
     }
 }
 

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use sampan_api::envoy::config::core::v3::address::Address;
 use sampan_api::envoy::config::core::v3::{self as core, HealthStatus};
 use sampan_api::envoy::config::endpoint::v3 as pb;
+use sampan_api::envoy::config::endpoint::v3::endpoint::HealthCheckConfig;
 use sampan_api::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use sampan_api::envoy::config::endpoint::v3::locality_lb_endpoints::LbConfig;
 use sampan_api::{MessageSupport, Support};
 use sampan_model::cluster::{EdsHealth, HostAddress, HostSpec, Locality, Metadata};
+use sampan_model::health_check::CheckTarget;
 
-use super::{Scope, value};
+use super::{Scope, labels, value};
 
 const YES: Support = Support::Supported;
 const LATER: Support = Support::Later("comes with the endpoint discovery service");
@@ -63,10 +65,14 @@ pub const SUPPORT: &[MessageSupport] = &[
         &[
             ("address", YES),
             ("hostname", YES),
-            ("health_check_config", Support::Later("there is no active health checking")),
+            ("health_check_config", YES),
             ("additional_addresses", Support::Later("only the first address of an endpoint is used")),
             ("observability_name", Support::Later("endpoints have no stats of their own")),
         ],
+    ),
+    (
+        "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig",
+        &[("port_value", YES), ("hostname", YES), ("address", YES), ("disable_active_health_check", YES)],
     ),
     ("envoy.config.core.v3.Locality", &[("region", YES), ("zone", YES), ("sub_zone", YES)]),
 ];
@@ -156,9 +162,14 @@ fn target(proto: &pb::LbEndpoint, template: HostSpec, names: Names, at: &Scope<'
         weight: value::number(proto.load_balancing_weight.as_ref()).unwrap_or(1),
         health: health(proto.health_status()),
         metadata: proto.metadata.as_ref().map(|m| Metadata(Arc::new(value::metadata(m)))),
+        labels: labels::labels(proto.metadata.as_ref()),
+        canary: labels::canary(proto.metadata.as_ref()),
         ..template
     };
     let at = at.field("endpoint");
+    if let Some(config) = &endpoint.health_check_config {
+        host.check = Some(Arc::new(check_target(config, &at.field("health_check_config"))?));
+    }
     let at = at.field("address");
     match endpoint.address.as_ref().and_then(|address| address.address.as_ref()) {
         Some(Address::SocketAddress(address)) => {
@@ -180,6 +191,31 @@ fn target(proto: &pb::LbEndpoint, template: HostSpec, names: Names, at: &Scope<'
     Some(Target::Fixed(host))
 }
 
+fn check_target(proto: &HealthCheckConfig, at: &Scope<'_>) -> Option<CheckTarget> {
+    let at_port = at.field("port_value");
+    let Ok(port) = u16::try_from(proto.port_value) else {
+        return at_port.reject_value(proto.port_value, "is no port", "");
+    };
+    let mut target = CheckTarget {
+        port: (port > 0).then_some(port),
+        hostname: proto.hostname.as_str().into(),
+        address: None,
+        disabled: proto.disable_active_health_check,
+    };
+    match proto.address.as_ref().and_then(|address| address.address.as_ref()) {
+        None => {}
+        Some(Address::SocketAddress(address)) => {
+            let at = at.field("address");
+            let address = value::socket_address(address, &at.field("socket_address"))?;
+            target.address = Some(address.ip());
+            // Its port counts as `port_value` does.
+            target.port = target.port.or((address.port() > 0).then_some(address.port()));
+        }
+        Some(_) => return at.field("address").reject("only IP addresses can be checked in a host's place"),
+    }
+    Some(target)
+}
+
 fn named(address: &core::SocketAddress, host: HostSpec, at: &Scope<'_>) -> Option<Target> {
     let port = value::port(address, at)?;
     if address.address.is_empty() {
@@ -194,7 +230,8 @@ fn named(address: &core::SocketAddress, host: HostSpec, at: &Scope<'_>) -> Optio
     }))
 }
 
-fn place(proto: &core::Locality) -> Locality {
+/// Where something is.
+pub fn place(proto: &core::Locality) -> Locality {
     Locality {
         region: proto.region.as_str().into(),
         zone: proto.zone.as_str().into(),

@@ -24,7 +24,10 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("text_format_source", YES),
             ("omit_empty_values", YES),
             ("content_type", Support::Later("only local replies have a content type")),
-            ("formatters", Support::Later("only the metadata formatter is there, for dynamic metadata")),
+            (
+                "formatters",
+                Support::Later("only those of metadata, for dynamic metadata, and of CEL are there"),
+            ),
             ("json_format_options", Support::Ignored("keys are always sorted, as in Envoy")),
         ],
     ),
@@ -33,6 +36,10 @@ pub const SUPPORT: &[MessageSupport] = &[
         &[("sort_properties", Support::Ignored("keys are always sorted, as in Envoy"))],
     ),
     ("envoy.extensions.formatter.metadata.v3.Metadata", &[]),
+    (
+        "envoy.extensions.formatter.cel.v3.Cel",
+        &[("cel_config", Support::Ignored("the functions that it allows are always there"))],
+    ),
     (
         "envoy.config.core.v3.DataSource",
         &[
@@ -44,6 +51,10 @@ pub const SUPPORT: &[MessageSupport] = &[
         ],
     ),
 ];
+
+/// The extensions that are accepted.
+const FORMATTERS: [&str; 2] =
+    ["envoy.extensions.formatter.metadata.v3.Metadata", "envoy.extensions.formatter.cel.v3.Cel"];
 
 /// A format, of text or JSON.
 pub fn substitution(proto: &SubstitutionFormatString, at: &Scope<'_>) -> Option<LineFormat> {
@@ -98,11 +109,14 @@ pub fn source(proto: &DataSource, at: &Scope<'_>) -> Option<String> {
     }
 }
 
-/// Extensions that add operators: all that is left to do for the metadata one is to accept it.
+/// Extensions that add operators: theirs are always there, so all that is left to do is to accept them.
 fn formatters(proto: &SubstitutionFormatString, at: &Scope<'_>) {
-    const METADATA: &str = "envoy.extensions.formatter.metadata.v3.Metadata";
     for (index, formatter) in proto.formatters.iter().enumerate() {
-        if !formatter.typed_config.as_ref().is_some_and(|any| extension::is(any, METADATA)) {
+        if !formatter
+            .typed_config
+            .as_ref()
+            .is_some_and(|any| FORMATTERS.iter().any(|name| extension::is(any, name)))
+        {
             at.field("formatters").index(index).reject_value::<()>(
                 extension::shown(formatter),
                 "this formatter is not supported by this version",

@@ -41,7 +41,8 @@ pub fn adds(protos: &[core::HeaderValueOption], at: &Scope<'_>) -> Vec<HeaderAdd
     protos.iter().enumerate().filter_map(|(index, proto)| add(proto, &at.index(index))).collect()
 }
 
-fn add(proto: &core::HeaderValueOption, at: &Scope<'_>) -> Option<HeaderAdd> {
+/// A header to add.
+pub fn add(proto: &core::HeaderValueOption, at: &Scope<'_>) -> Option<HeaderAdd> {
     let header_at = at.field("header");
     let Some(header) = &proto.header else { return header_at.reject("is required") };
     let name = name(&header.key, "modified", &header_at.field("key"));
@@ -90,7 +91,7 @@ fn removes(names: &[String], at: &Scope<'_>) -> Vec<Box<str>> {
 }
 
 /// The name of a header that may be changed.
-fn name(text: &str, change: &str, at: &Scope<'_>) -> Option<Box<str>> {
+pub fn name(text: &str, change: &str, at: &Scope<'_>) -> Option<Box<str>> {
     if text.is_empty() {
         return at.reject("the header has no name");
     }

@@ -7,6 +7,7 @@ mod facts;
 pub mod filters;
 mod options;
 mod rules;
+pub mod scoped;
 mod support;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use sampan_api::envoy::extensions::filters::network::http_connection_manager::v3
     CodecType, RouteSpecifier,
 };
 
-use super::{Context, Scope, access_log, local_reply, route, value};
+use super::{Context, Scope, access_log, local_reply, route, source, trace, value};
 use crate::http::config::{Codec, HttpConfig, RouteSource, UserAgent};
 
 /// Compiles a connection manager; `None` if anything in it is refused.
@@ -28,10 +29,16 @@ pub fn compile(proto: &pb::HttpConnectionManager, context: &Context, at: &Scope<
     let found_before = at.rejects().len();
     rules::refuse_unsupported(proto, at);
     let routes = route_source(proto, context, at);
-    let filters = filters::chain(&proto.http_filters, &at.field("http_filters"));
+    let prefix = format!("http.{}.", proto.stat_prefix);
+    let filters = filters::chain(&proto.http_filters, &prefix, context, &at.field("http_filters"));
     let http1 = options::http1(proto.http_protocol_options.as_ref(), &at.field("http_protocol_options"));
     let http2 = options::http2(proto.http2_protocol_options.as_ref(), &at.field("http2_protocol_options"));
-    let access_logs = access_log::access_logs(&proto.access_log, &context.log_files, &at.field("access_log"));
+    let access_logs = access_log::access_logs(&proto.access_log, context, &at.field("access_log"));
+    let request_id = rules::request_id(proto, at);
+    let beside =
+        trace::Beside { by_request_id: request_id.for_sampling, child_spans: filters.start_child_span };
+    let tracing =
+        proto.tracing.as_ref().and_then(|proto| trace::compile(proto, beside, context, &at.field("tracing")));
     let user_agent = || UserAgent {
         cluster: Arc::clone(&context.service_cluster),
         node: Arc::clone(&context.service_node),
@@ -40,6 +47,7 @@ pub fn compile(proto: &pb::HttpConnectionManager, context: &Context, at: &Scope<
         stat_prefix: proto.stat_prefix.as_str().into(),
         codec: codec(proto, at),
         routes: routes?,
+        on_demand: filters.on_demand,
         suppress_envoy_headers: filters.suppress_envoy_headers,
         filters: filters.filters,
         http1,
@@ -52,16 +60,18 @@ pub fn compile(proto: &pb::HttpConnectionManager, context: &Context, at: &Scope<
         server_header: rules::server_header(proto),
         via: proto.via.as_str().into(),
         forwarding: rules::forwarding(proto, at),
-        request_id: rules::request_id(proto, at),
+        request_id,
         normalize: rules::normalize(proto, at),
         upgrades: rules::upgrades(proto, at),
         proxy_100_continue: proto.proxy_100_continue,
         add_user_agent: value::switch(proto.add_user_agent.as_ref()).unwrap_or(false).then(user_agent),
         local_reply: local_reply::compile(proto.local_reply_config.as_ref(), &at.field("local_reply_config")),
         client_cert: rules::client_cert(proto),
+        client_cert_details: rules::client_cert_details(proto),
         stream_error_on_invalid: options::stream_error_on_invalid(proto),
         overwrite_scheme: rules::overwrite_scheme(proto),
         access_logs,
+        tracing,
         needs_facts: true,
     };
     config.needs_facts = facts::needed(&config);
@@ -86,16 +96,14 @@ fn route_source(proto: &pb::HttpConnectionManager, context: &Context, at: &Scope
             let compiled = route::compile(config, true, context, &at.field("route_config"))?;
             Some(RouteSource::Inline(Arc::new(compiled)))
         }
-        Some(RouteSpecifier::Rds(rds)) => at.field("rds").reject_value(
-            &rds.route_config_name,
-            "route discovery needs xDS, which is not supported yet",
-            "give route_config",
-        ),
-        Some(RouteSpecifier::ScopedRoutes(scoped)) => at.field("scoped_routes").reject_value(
-            &scoped.name,
-            "scoped routes need xDS, which is not supported yet",
-            "give route_config",
-        ),
+        Some(RouteSpecifier::Rds(rds)) => {
+            let at = at.field("rds");
+            let source = source::compile(rds.config_source.as_ref(), &at.field("config_source"))?;
+            Some(RouteSource::Discovered(context.routes.reference(source, &rds.route_config_name)))
+        }
+        Some(RouteSpecifier::ScopedRoutes(proto)) => {
+            scoped::compile(proto, context, &at.field("scoped_routes")).map(RouteSource::Scoped)
+        }
         None => at.reject("neither route_config nor rds is given"),
     }
 }

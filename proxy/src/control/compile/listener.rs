@@ -1,12 +1,15 @@
 //! `envoy.config.listener.v3.Listener` -> [`Listener`].
 //!
 //! Called for each static listener of a bootstrap and for each one that the control plane sends. [`address`] has addresses
-//! and sockets, [`chain`] filter chains and what chooses among them; the filters of a chain are in [`super::network`].
+//! and sockets, [`filters`] what looks at a connection first, [`chain`]
+//! filter chains and what chooses among them; the filters of a chain are in [`super::network`].
 
 mod address;
 mod chain;
+mod filters;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub(super) use chain::cidrs;
 
@@ -16,8 +19,8 @@ use sampan_api::envoy::config::core::v3::TrafficDirection;
 use sampan_api::envoy::config::listener::v3 as pb;
 use sampan_api::envoy::config::listener::v3::listener::connection_balance_config::BalanceType;
 use sampan_api::envoy::config::listener::v3::listener::{DrainType, ListenerSpecifier};
-use sampan_api::envoy::config::listener::v3::listener_filter::ConfigType;
 use sampan_api::{MessageSupport, Support};
+use sampan_filters_api::Direction;
 
 use super::{Context, Scope, access_log, value};
 use crate::listener::config::Listener;
@@ -26,7 +29,8 @@ const YES: Support = Support::Supported;
 const REFUSED: Support = Support::Later("a listener that sets it is refused");
 
 /// What is read here; the parts have rows of their own.
-pub const SUPPORT: &[&[MessageSupport]] = &[LISTENER, address::SUPPORT, chain::SUPPORT];
+pub const SUPPORT: &[&[MessageSupport]] =
+    &[LISTENER, address::SUPPORT, chain::SUPPORT, filters::SUPPORT, tree::SUPPORT];
 
 /// `per_connection_buffer_limit_bytes` where nothing is configured.
 const BUFFER_LIMIT: u32 = 1 << 20;
@@ -62,27 +66,19 @@ const LISTENER: &[MessageSupport] = &[
             ("bind_to_port", YES),
             ("ignore_global_conn_limit", YES),
             ("tcp_keepalive", YES),
-            (
-                "listener_filters_timeout",
-                Support::Ignored("there are no listener filters yet that could wait"),
-            ),
-            (
-                "continue_on_listener_filters_timeout",
-                Support::Ignored("there are no listener filters yet that could wait"),
-            ),
-            ("listener_filters", REFUSED),
-            ("filter_chain_matcher", REFUSED),
+            ("listener_filters", YES),
+            ("listener_filters_timeout", YES),
+            ("continue_on_listener_filters_timeout", YES),
+            ("use_original_dst", YES),
+            ("filter_chain_matcher", YES),
             ("fcds_config", REFUSED),
-            ("use_original_dst", REFUSED),
             ("internal_listener", REFUSED),
             ("api_listener", REFUSED),
             ("udp_listener_config", REFUSED),
             ("enable_mptcp", REFUSED),
             ("tcp_fast_open_queue_length", Support::Later("TCP fast open is not offered to clients")),
-            (
-                "bypass_overload_manager",
-                Support::Later("there are no overload actions yet to be exempt from"),
-            ),
+            // There are no overload actions, so every listener is exempt from them.
+            ("bypass_overload_manager", YES),
             ("stats_matcher", Support::Later("all stats of the listener are kept")),
             ("per_connection_buffer_high_watermark_timeout", Support::Later("slow readers are not timed")),
         ],
@@ -97,6 +93,12 @@ const LISTENER: &[MessageSupport] = &[
 /// Compiles a listener; `None` if anything in it is refused.
 pub fn compile(proto: &pb::Listener, context: &Context, at: &Scope<'_>) -> Option<Listener> {
     let found_before = at.rejects().len();
+    let direction = match proto.traffic_direction() {
+        TrafficDirection::Unspecified => Direction::Unspecified,
+        TrafficDirection::Inbound => Direction::Inbound,
+        TrafficDirection::Outbound => Direction::Outbound,
+    };
+    let context = &Context { direction, ..context.clone() };
     refuse_unsupported(proto, at);
     let addresses = address::addresses(proto, at);
     let name: Arc<str> = match proto.name.as_str() {
@@ -110,8 +112,9 @@ pub fn compile(proto: &pb::Listener, context: &Context, at: &Scope<'_>) -> Optio
     let listener = Listener {
         connection_limit: context.runtime.number(&limit_key(&name)),
         name,
+        filters: filters::compile(proto, at),
+        chains: chain::compile(proto, &format!("listener.{stat_prefix}"), context, at),
         stat_prefix: stat_prefix.into(),
-        chains: chain::compile(proto, context, at),
         addresses,
         buffer_limit: value::number_or(proto.per_connection_buffer_limit_bytes.as_ref(), BUFFER_LIMIT)
             as usize,
@@ -123,8 +126,9 @@ pub fn compile(proto: &pb::Listener, context: &Context, at: &Scope<'_>) -> Optio
         ignore_global_limit: proto.ignore_global_conn_limit,
         bind_to_port: value::switch(proto.bind_to_port.as_ref()).unwrap_or(true),
         inbound: proto.traffic_direction() == TrafficDirection::Inbound,
+        outbound: proto.traffic_direction() == TrafficDirection::Outbound,
         drain_on_modify_only: proto.drain_type() == DrainType::ModifyOnly,
-        access_logs: access_log::access_logs(&proto.access_log, &context.log_files, &at.field("access_log")),
+        access_logs: access_log::access_logs(&proto.access_log, context, &at.field("access_log")),
     };
     (at.rejects().len() == found_before).then_some(listener)
 }
@@ -162,33 +166,11 @@ fn exact_balance(proto: &pb::Listener, at: &Scope<'_>) -> bool {
 
 /// What would change the meaning of the listener if it were left out.
 fn refuse_unsupported(proto: &pb::Listener, at: &Scope<'_>) {
-    for (index, filter) in proto.listener_filters.iter().enumerate() {
-        let list = at.field("listener_filters");
-        let shown = match &filter.config_type {
-            Some(ConfigType::TypedConfig(any)) => any.type_url.as_str(),
-            _ => "",
-        };
-        list.index(index).reject_value::<()>(
-            if shown.is_empty() { &filter.name } else { shown },
-            format!("the listener filter {:?} is not supported yet", filter.name),
-            "remove it, or route by addresses and ports",
-        );
-    }
     let refuse = |set: bool, field: &str, reason: &str| {
         if set {
             at.field(field).reject::<()>(reason);
         }
     };
-    refuse(
-        value::switch(proto.use_original_dst.as_ref()).unwrap_or(false),
-        "use_original_dst",
-        "handing connections over to other listeners is not supported yet",
-    );
-    refuse(
-        proto.filter_chain_matcher.is_some(),
-        "filter_chain_matcher",
-        "matcher trees are not supported yet",
-    );
     refuse(proto.fcds_config.is_some(), "fcds_config", "filter chain discovery is not supported");
     refuse(proto.udp_listener_config.is_some(), "udp_listener_config", "UDP is not supported yet");
     refuse(proto.api_listener.is_some(), "api_listener", "API listeners are for Envoy Mobile only");

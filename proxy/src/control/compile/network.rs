@@ -16,7 +16,8 @@ use sampan_filters::config::ConfigError;
 use sampan_filters::registry;
 use sampan_filters_api::network::NetworkFilterFactory;
 
-use super::{Context, Scope, http, value};
+use super::{Context, Scope, extension, http, value};
+use crate::http::config::FilterSource;
 use crate::listener::config::Terminal;
 
 const YES: Support = Support::Supported;
@@ -26,11 +27,7 @@ pub const SUPPORT: &[&[MessageSupport]] = &[FILTER, tcp_proxy::SUPPORT];
 
 const FILTER: &[MessageSupport] = &[(
     "envoy.config.listener.v3.Filter",
-    &[
-        ("name", YES),
-        ("typed_config", YES),
-        ("config_discovery", Support::Later("a filter chain that sets it is refused")),
-    ],
+    &[("name", YES), ("typed_config", YES), ("config_discovery", YES)],
 )];
 
 const HTTP: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -39,7 +36,7 @@ const TCP: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 /// One filter of a chain.
 enum Compiled {
     Terminal(Terminal),
-    Filter(Arc<dyn NetworkFilterFactory>),
+    Filter(FilterSource<dyn NetworkFilterFactory>),
 }
 
 /// The filters of a chain: those before the last one, and the last one.
@@ -47,7 +44,7 @@ pub fn filters(
     protos: &[Filter],
     context: &Context,
     at: &Scope<'_>,
-) -> Option<(Vec<Arc<dyn NetworkFilterFactory>>, Terminal)> {
+) -> Option<(Vec<FilterSource<dyn NetworkFilterFactory>>, Terminal)> {
     let found_before = at.rejects().len();
     let mut before = Vec::new();
     let mut terminal = None;
@@ -80,12 +77,15 @@ pub fn filters(
 fn filter(proto: &Filter, context: &Context, at: &Scope<'_>) -> Option<Compiled> {
     let any = match &proto.config_type {
         Some(ConfigType::TypedConfig(any)) => any,
-        Some(ConfigType::ConfigDiscovery(_)) => {
-            return at.field("config_discovery").reject_value(
-                &proto.name,
-                "filter configuration discovery is not supported yet",
-                "give typed_config",
-            );
+        Some(ConfigType::ConfigDiscovery(source)) => {
+            let at = at.field("config_discovery");
+            let compile = |any: &Any, at: &Scope<'_>| {
+                let Some(entry) = registry::network(type_url::full_name(&any.type_url)) else {
+                    return at.reject_value(&any.type_url, "there is no network filter of this type", "");
+                };
+                tell((entry.compile)(&any.value, &context.for_filter("")), at)
+            };
+            return extension::discovered(&proto.name, source, context, &at, compile).map(Compiled::Filter);
         }
         None => return at.reject_value(&proto.name, "the filter has no typed_config", ""),
     };
@@ -99,11 +99,11 @@ fn filter(proto: &Filter, context: &Context, at: &Scope<'_>) -> Option<Compiled>
             let config = tcp_proxy::compile(&value::payload(any, &at)?, context, &at)?;
             Some(Compiled::Terminal(Terminal::Tcp(Arc::new(config))))
         }
-        message => built_in(message, proto, any, &at),
+        message => built_in(message, proto, any, context, &at),
     }
 }
 
-fn built_in(message: &str, proto: &Filter, any: &Any, at: &Scope<'_>) -> Option<Compiled> {
+fn built_in(message: &str, proto: &Filter, any: &Any, context: &Context, at: &Scope<'_>) -> Option<Compiled> {
     let Some(entry) = registry::network(message) else {
         return at.reject_value(
             &any.type_url,
@@ -111,16 +111,16 @@ fn built_in(message: &str, proto: &Filter, any: &Any, at: &Scope<'_>) -> Option<
             "docs/configuration.md lists the filters",
         );
     };
-    let factory = tell((entry.compile)(&any.value), at)?;
+    let factory = tell((entry.compile)(&any.value, &context.for_filter("")), at)?;
     Some(if factory.is_terminal() {
         Compiled::Terminal(Terminal::Filter(factory))
     } else {
-        Compiled::Filter(factory)
+        Compiled::Filter(FilterSource::Fixed(factory))
     })
 }
 
 /// What a filter made of its configuration, its problems told with their whole path.
-pub(super) fn tell<T>(result: Result<T, Vec<ConfigError>>, at: &Scope<'_>) -> Option<T> {
+pub(in crate::control) fn tell<T>(result: Result<T, Vec<ConfigError>>, at: &Scope<'_>) -> Option<T> {
     let errors = match result {
         Ok(value) => return Some(value),
         Err(errors) => errors,

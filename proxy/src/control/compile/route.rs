@@ -4,8 +4,12 @@
 //! [`matching`] has the conditions of routes, [`action`] forwarding, [`redirect`] redirects and direct responses.
 
 mod action;
+mod hashing;
+mod later;
 mod matching;
 mod redirect;
+mod retry;
+mod special;
 mod support;
 #[cfg(test)]
 mod tests;
@@ -13,20 +17,29 @@ mod tests;
 pub use support::SUPPORT;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use sampan_api::envoy::config::route::v3 as pb;
 use sampan_api::envoy::config::route::v3::route::Action as ProtoAction;
 use sampan_api::envoy::config::route::v3::virtual_host::TlsRequirementType;
+use sampan_api::google::protobuf::{UInt32Value, UInt64Value};
+use sampan_filters::config::rate_limit;
+use sampan_filters::rate_limit::RouteLimits;
+use sampan_filters_api::http::RouteConfig as FilterConfig;
 use sampan_model::route::{ClusterRef, Route, RouteTable, RouteTableOptions, TlsRequirement, VirtualHost};
 
+use self::special::Inherited;
 use super::http::filters;
-use super::{Context, Scope, headers, value};
+use super::{Context, Scope, headers, network, source, trace, value};
 use crate::http::route::{Action, FilterOverrides, RouteConfig, RoutePayload, VirtualHostPayload};
 
 type Host = VirtualHost<VirtualHostPayload, RoutePayload>;
 
 /// `max_direct_response_body_size_bytes` where nothing is configured.
 const BODY_LIMIT: u32 = 4096;
+
+/// The largest number of virtual hosts that are all kept compiled.
+const MOST_AT_ONCE: usize = 256;
 
 /// What the parts of a route configuration need to know of the whole.
 struct Build<'a> {
@@ -37,6 +50,8 @@ struct Build<'a> {
     body_limit: usize,
     /// `typed_per_filter_config` of the whole, for virtual hosts that say nothing else of a filter.
     filters: FilterOverrides,
+    /// What the levels above say of mirrors and hedging.
+    inherited: Inherited,
 }
 
 impl Build<'_> {
@@ -62,16 +77,35 @@ pub fn compile(
 ) -> Option<RouteConfig> {
     let found_before = at.rejects().len();
     refuse_unsupported(proto, at);
+    let virtual_hosts = proto.vhds.as_ref().and_then(|vhds| {
+        let at = at.field("vhds");
+        source::compile(vhds.config_source.as_ref(), &at.field("config_source"))
+    });
     let limit = proto.max_direct_response_body_size_bytes.as_ref();
-    let build = Build {
+    let mut build = Build {
         context,
         validate_clusters: value::switch(proto.validate_clusters.as_ref()).unwrap_or(validate_clusters),
         body_limit: value::number_or(limit, BODY_LIMIT) as usize,
-        filters: filters::overrides(&proto.typed_per_filter_config, &at.field("typed_per_filter_config")),
+        filters: filters::overrides(
+            &proto.typed_per_filter_config,
+            context,
+            &at.field("typed_per_filter_config"),
+        ),
+        inherited: Inherited::default(),
     };
+    let policies = at.field("request_mirror_policies");
+    build.inherited.mirrors = special::mirrors(&proto.request_mirror_policies, &build, &policies);
     let list = at.field("virtual_hosts");
     let each = proto.virtual_hosts.iter().enumerate();
-    let hosts = each.filter_map(|(index, host)| virtual_host(host, &build, &list.index(index))).collect();
+    // A large discovered table keeps its virtual hosts as bytes; they are compiled here to validate them.
+    let later = !validate_clusters && proto.virtual_hosts.len() > MOST_AT_ONCE;
+    let mut hosts = Vec::new();
+    for (index, host) in each {
+        let compiled = virtual_host(host, &build, &list.index(index));
+        if !later {
+            hosts.extend(compiled);
+        }
+    }
     duplicate_domains(&proto.virtual_hosts, at);
     let lists = (
         &proto.request_headers_to_add[..],
@@ -87,7 +121,8 @@ pub fn compile(
         ignore_port_in_host: proto.ignore_port_in_host_matching,
         ignore_path_parameters: proto.ignore_path_parameters_in_path_matching,
     };
-    let table = match RouteTable::new(hosts, options) {
+    let table = if later { later::table(proto, &build, options) } else { RouteTable::new(hosts, options) };
+    let table = match table {
         Ok(table) => table,
         Err(error) => return list.reject(error.to_string()),
     };
@@ -102,7 +137,20 @@ pub fn compile(
             .map(|name| name.to_ascii_lowercase().into())
             .collect(),
         clusters_by_name: context.slots.clone(),
+        virtual_hosts,
     })
+}
+
+/// Whether a virtual host that is discovered by itself is good; the scope is told why not.
+pub fn check_virtual_host(proto: &pb::VirtualHost, context: &Context, at: &Scope<'_>) -> bool {
+    let found_before = at.rejects().len();
+    let filters = FilterOverrides::default();
+    let inherited = Inherited::default();
+    let body_limit = BODY_LIMIT as usize;
+    let build = Build { context, validate_clusters: false, body_limit, filters, inherited };
+    virtual_host(proto, &build, at);
+    duplicate_domains(std::slice::from_ref(proto), at);
+    at.rejects().len() == found_before
 }
 
 /// The route table refuses these as well, but knows neither their place nor more than the first.
@@ -124,19 +172,25 @@ fn duplicate_domains(protos: &[pb::VirtualHost], at: &Scope<'_>) {
     }
 }
 
+#[allow(deprecated)] // `per_request_buffer_limit_bytes`
 fn virtual_host(proto: &pb::VirtualHost, build: &Build<'_>, at: &Scope<'_>) -> Option<Host> {
     refuse_unsupported_in_host(proto, at);
+    let inherited = build.inherited.of_host(proto, build, at);
     let list = at.field("routes");
     let each = proto.routes.iter().enumerate();
-    let routes: Vec<_> = each.filter_map(|(index, proto)| route(proto, build, &list.index(index))).collect();
+    let routes: Vec<_> =
+        each.filter_map(|(index, proto)| route(proto, build, &inherited, &list.index(index))).collect();
     let lists = (
         &proto.request_headers_to_add[..],
         &proto.request_headers_to_remove[..],
         &proto.response_headers_to_add[..],
         &proto.response_headers_to_remove[..],
     );
-    let mut overrides =
-        filters::overrides(&proto.typed_per_filter_config, &at.field("typed_per_filter_config"));
+    let mut overrides = filters::overrides(
+        &proto.typed_per_filter_config,
+        build.context,
+        &at.field("typed_per_filter_config"),
+    );
     for (name, inherited) in &build.filters.0 {
         if overrides.of(name).is_none() {
             overrides.0.push((name.clone(), inherited.clone()));
@@ -146,8 +200,15 @@ fn virtual_host(proto: &pb::VirtualHost, build: &Build<'_>, at: &Scope<'_>) -> O
         name: proto.name.as_str().into(),
         headers: headers::ops(lists, at),
         filters: overrides,
+        rate_limits: rate_limits(&proto.rate_limits, false, build.context, at),
         attempt_count: proto.include_request_attempt_count,
         attempt_count_in_response: proto.include_attempt_count_in_response,
+        retry: retry::compile(proto.retry_policy.as_ref(), &at.field("retry_policy")),
+        buffer_limit: buffer_limit(
+            proto.per_request_buffer_limit_bytes.as_ref(),
+            proto.request_body_buffer_limit.as_ref(),
+        ),
+        timeout_retry_header: proto.include_is_timeout_retry_header,
     };
     if proto.domains.is_empty() {
         at.field("domains").reject::<()>("a virtual host needs at least one domain");
@@ -162,7 +223,19 @@ fn virtual_host(proto: &pb::VirtualHost, build: &Build<'_>, at: &Scope<'_>) -> O
         .then(|| VirtualHost::new(&proto.name, domains, routes, payload).require_tls(requirement))
 }
 
-fn route(proto: &pb::Route, build: &Build<'_>, at: &Scope<'_>) -> Option<Route<RoutePayload>> {
+/// How much of a body is kept; the newer field counts.
+fn buffer_limit(older: Option<&UInt32Value>, newer: Option<&UInt64Value>) -> Option<u32> {
+    let newer = newer.map(|limit| u32::try_from(limit.value).unwrap_or(u32::MAX));
+    newer.or(value::number(older))
+}
+
+#[allow(deprecated)] // `per_request_buffer_limit_bytes`
+fn route(
+    proto: &pb::Route,
+    build: &Build<'_>,
+    inherited: &Inherited,
+    at: &Scope<'_>,
+) -> Option<Route<RoutePayload>> {
     let match_at = at.field("match");
     let matcher = match &proto.r#match {
         Some(proto) => matching::compile(proto, &match_at),
@@ -171,7 +244,12 @@ fn route(proto: &pb::Route, build: &Build<'_>, at: &Scope<'_>) -> Option<Route<R
     refuse_specifiers(proto.route_specifiers.len(), at);
     let action = match &proto.action {
         Some(ProtoAction::Route(route)) => {
-            action::compile(route, matcher.as_ref(), build, &at.field("route")).map(Action::Forward)
+            let forward = action::compile(route, matcher.as_ref(), build, inherited, &at.field("route"));
+            forward.map(|mut forward| {
+                let older = proto.per_request_buffer_limit_bytes.as_ref();
+                forward.buffer_limit = buffer_limit(older, proto.request_body_buffer_limit.as_ref());
+                Action::Forward(forward)
+            })
         }
         Some(ProtoAction::Redirect(redirect)) => {
             redirect::compile(redirect, &at.field("redirect")).map(Action::Redirect)
@@ -192,16 +270,48 @@ fn route(proto: &pb::Route, build: &Build<'_>, at: &Scope<'_>) -> Option<Route<R
         &proto.response_headers_to_remove[..],
     );
     let headers = headers::ops(lists, at);
-    let filters = filters::overrides(&proto.typed_per_filter_config, &at.field("typed_per_filter_config"));
+    let filters = filters::overrides(
+        &proto.typed_per_filter_config,
+        build.context,
+        &at.field("typed_per_filter_config"),
+    );
     let some = |text: &str| (!text.is_empty()).then(|| text.into());
     let payload = RoutePayload {
         name: some(&proto.name),
         action: action?,
         headers,
         filters,
+        rate_limits: match &proto.action {
+            Some(ProtoAction::Route(route)) => route_limits(route, build.context, &at.field("route")),
+            _ => None,
+        },
         stat_prefix: some(&proto.stat_prefix),
+        tracing: proto.tracing.as_ref().map(|proto| trace::route(proto, &at.field("tracing"))),
+        decorator: proto.decorator.as_ref().map(trace::decorator),
     };
     Some(Route { name: proto.name.as_str().into(), matcher: matcher?, payload })
+}
+
+#[expect(deprecated, reason = "1.40 accepts include_vh_rate_limits")]
+fn route_limits(proto: &pb::RouteAction, context: &Context, at: &Scope<'_>) -> Option<FilterConfig> {
+    let include = value::switch(proto.include_vh_rate_limits.as_ref()).unwrap_or(false);
+    rate_limits(&proto.rate_limits, include, context, at)
+}
+
+/// `rate_limits`, as the filters read them; none where there are none.
+fn rate_limits(
+    protos: &[pb::RateLimit],
+    include_host: bool,
+    context: &Context,
+    at: &Scope<'_>,
+) -> Option<FilterConfig> {
+    if protos.is_empty() && !include_host {
+        return None;
+    }
+    let mut errors = Vec::new();
+    let limits = rate_limit::limits(protos, &context.for_filter(""), "rate_limits", &mut errors);
+    let found = if errors.is_empty() { Ok(RouteLimits { limits, include_host }) } else { Err(errors) };
+    network::tell(found, at).map(|limits| -> FilterConfig { Arc::new(limits) })
 }
 
 fn refuse_specifiers(count: usize, at: &Scope<'_>) {
@@ -212,9 +322,6 @@ fn refuse_specifiers(count: usize, at: &Scope<'_>) {
 
 /// What would change the meaning of the configuration if it were left out.
 fn refuse_unsupported(proto: &pb::RouteConfiguration, at: &Scope<'_>) {
-    if proto.vhds.is_some() {
-        at.field("vhds").reject::<()>("virtual host discovery is not supported yet");
-    }
     if !proto.vhost_header.is_empty() {
         at.field("vhost_header").reject::<()>("choosing the virtual host by a header is not supported yet");
     }

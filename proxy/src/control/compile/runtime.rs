@@ -9,8 +9,8 @@ use sampan_api::google::protobuf::value::Kind;
 use sampan_api::{MessageSupport, Support};
 use sampan_model::fraction::{Denominator, FractionalPercent};
 
-use super::Scope;
-use crate::runtime::{Layer, Runtime, Value};
+use super::{Scope, source};
+use crate::runtime::{Discovered, Layer, Runtime, Value};
 
 const YES: Support = Support::Supported;
 
@@ -27,10 +27,12 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("static_layer", YES),
             ("admin_layer", YES),
             ("disk_layer", Support::Later("the layer stays empty")),
-            ("rtds_layer", Support::Later("the layer stays empty")),
+            ("rtds_layer", YES),
         ],
     ),
     ("envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer", &[("*", YES)]),
+    ("envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer", &[("name", YES), ("rtds_config", YES)]),
+    ("envoy.service.runtime.v3.Runtime", &[("name", YES), ("layer", YES)]),
 ];
 
 /// The layers. An empty list stands for an admin layer, as in Envoy.
@@ -65,12 +67,26 @@ fn layer(proto: &RuntimeLayer, at: &Scope<'_>) -> Layer {
             walk(fields, "", 0, &at.field("static_layer"), &mut layer.values);
         }
         Some(LayerSpecifier::AdminLayer(_)) => layer.admin = true,
-        Some(LayerSpecifier::DiskLayer(_) | LayerSpecifier::RtdsLayer(_)) => {}
+        Some(LayerSpecifier::RtdsLayer(proto)) => {
+            let at = at.field("rtds_layer");
+            let source = source::compile(proto.rtds_config.as_ref(), &at.field("rtds_config"));
+            layer.discovered = source.map(|source| Discovered { name: proto.name.as_str().into(), source });
+        }
+        Some(LayerSpecifier::DiskLayer(_)) => {}
         None => {
             at.reject::<()>("the layer has no content");
         }
     }
     layer
+}
+
+/// The values of a layer that was discovered.
+pub fn values(fields: Option<&Struct>, at: &Scope<'_>) -> BTreeMap<Box<str>, Value> {
+    let mut values = BTreeMap::new();
+    if let Some(fields) = fields {
+        walk(fields, "", 0, at, &mut values);
+    }
+    values
 }
 
 /// Flattens a struct: the keys of nested structs are joined by dots.

@@ -3,23 +3,39 @@
 use std::sync::Arc;
 
 use sampan_api::{Descriptors, Document, Format, Policy, decode};
+use sampan_filters_api::Direction;
+use sampan_filters_api::series::NoSeries;
 
 use super::scope::Rejects;
 use super::{Context, Scope};
 use crate::runtime::{Layer, Runtime, Value};
-use crate::telemetry::access_log::LogFiles;
+use crate::telemetry::access_log::{LogFiles, LogServices};
+use crate::telemetry::trace::SpanSinks;
 
 /// A context with the clusters `a` and `b` and a connection limit for the listener `limited`.
 pub fn context() -> Context {
     let limit = ("envoy.resource_limits.listener.limited.connection_limit".into(), Value::Number(7.0));
-    let layer = Layer { name: "l".into(), admin: false, values: [limit].into_iter().collect() };
+    let layer = Layer { name: "l".into(), values: [limit].into_iter().collect(), ..Layer::default() };
     Context {
+        routes: Arc::default(),
+        scopes: Arc::default(),
+        extensions: Arc::default(),
         slots: Arc::default(),
         runtime: Arc::new(Runtime { layers: vec![layer] }),
         clusters: Arc::new(["a".into(), "b".into()].into_iter().collect()),
         log_files: Arc::new(LogFiles::for_validation()),
+        log_services: Arc::new(LogServices::for_validation()),
         service_cluster: "cluster".into(),
         service_node: "node".into(),
+        service_zone: "zone".into(),
+        span_sinks: Arc::new(SpanSinks::for_validation()),
+        tracing_provider: None,
+        tls: super::tls::Inputs::default(),
+        counters: Arc::default(),
+        failing: Arc::default(),
+        series: Arc::new(NoSeries),
+        node: Arc::default(),
+        direction: Direction::Unspecified,
     }
 }
 

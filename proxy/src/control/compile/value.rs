@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use sampan_api::envoy::config::core::v3 as core;
 use sampan_api::envoy::config::core::v3::socket_address::PortSpecifier;
+use sampan_api::envoy::r#type::v3::fractional_percent::DenominatorType;
 use sampan_api::google::protobuf;
 use sampan_api::google::protobuf::value::Kind;
 use sampan_api::{MessageSupport, Support, envoy::r#type::v3 as types};
 use sampan_filters_api::info::MetadataValue;
+use sampan_model::cluster::Http2Keepalive;
 use sampan_model::cluster::config::{SocketOption, SocketOptionState, SocketOptionValue};
+use sampan_model::fraction::{Denominator, FractionalPercent};
 
 use super::Scope;
 
@@ -71,6 +74,24 @@ pub fn duration(proto: Option<&protobuf::Duration>, at: &Scope<'_>) -> Option<Du
     Some(Duration::new(seconds, nanos))
 }
 
+/// `KeepaliveSettings`, of either side.
+pub fn http2_keepalive(proto: &core::KeepaliveSettings, at: &Scope<'_>) -> Option<Http2Keepalive> {
+    let Some(timeout) = timeout(proto.timeout.as_ref(), None, &at.field("timeout")) else {
+        return at.field("timeout").reject("must be at least 1 ms");
+    };
+    Some(Http2Keepalive {
+        interval: self::timeout(proto.interval.as_ref(), None, &at.field("interval")),
+        timeout,
+        interval_jitter_percent: percent(proto.interval_jitter.as_ref())
+            .map_or(15, |p| p.clamp(0.0, 100.0) as u32),
+        connection_idle_interval: self::timeout(
+            proto.connection_idle_interval.as_ref(),
+            None,
+            &at.field("connection_idle_interval"),
+        ),
+    })
+}
+
 /// A duration where zero means "never"; `default` if it is not set.
 pub fn timeout(
     proto: Option<&protobuf::Duration>,
@@ -93,6 +114,16 @@ pub fn number_or(proto: Option<&protobuf::UInt32Value>, otherwise: u32) -> u32 {
 /// The value of a wrapper message.
 pub fn switch(proto: Option<&protobuf::BoolValue>) -> Option<bool> {
     proto.map(|wrapper| wrapper.value)
+}
+
+/// A share of all.
+pub fn fraction(proto: &types::FractionalPercent) -> FractionalPercent {
+    let denominator = match proto.denominator() {
+        DenominatorType::Hundred => Denominator::Hundred,
+        DenominatorType::TenThousand => Denominator::TenThousand,
+        DenominatorType::Million => Denominator::Million,
+    };
+    FractionalPercent { numerator: proto.numerator, denominator }
 }
 
 /// A percentage.

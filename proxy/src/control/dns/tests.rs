@@ -11,6 +11,7 @@ use super::*;
 use crate::bootstrap::Resource;
 use crate::control::compile::cluster::compile;
 use crate::control::compile::scope::{Rejects, Scope};
+use crate::control::compile::tls::Inputs;
 use crate::telemetry::stats::StatsConfig;
 
 /// Gives its answers in order, the last one for ever.
@@ -35,7 +36,8 @@ const B: [u8; 4] = [10, 0, 0, 2];
 struct Running {
     publisher: Arc<Publisher>,
     stats: Stats,
-    resolving: Resolving,
+    first: oneshot::Receiver<()>,
+    _resolving: Resolving,
 }
 
 fn start(kind: &str, script: Vec<Result<Answer, LookupError>>) -> Running {
@@ -46,12 +48,13 @@ fn start(kind: &str, script: Vec<Result<Answer, LookupError>>) -> Running {
     let document = Document::parse(&yaml, Format::Yaml).unwrap();
     let proto = decode::<Proto>(Descriptors::load(), &document, Policy::default()).unwrap().value;
     let rejects = Rejects::default();
-    let compiled = compile(&proto, &Scope::root("cluster c", &rejects)).unwrap();
+    let compiled = compile(&proto, &Inputs::default(), &Scope::root("cluster c", &rejects)).unwrap();
     let resource = Resource { name: "c".into(), wire: proto.encode_to_vec().into() };
-    let publisher = Arc::new(Publisher::new(&[resource], Arc::default(), Arc::default()));
+    let publisher = Arc::new(Publisher::new(&[resource], Arc::default(), Arc::default(), &Inputs::default()));
     let stats = Stats::new(&StatsConfig::default()).unwrap();
-    let resolving = resolve(compiled, Arc::new(Script(Mutex::new(script.into()))), publisher.clone(), &stats);
-    Running { publisher, stats, resolving }
+    let resolver = Arc::new(Script(Mutex::new(script.into())));
+    let (resolving, first) = resolve(compiled, resolver, publisher.clone(), &stats);
+    Running { publisher, stats, first, _resolving: resolving }
 }
 
 impl Running {
@@ -69,7 +72,7 @@ impl Running {
 #[tokio::test(start_paused = true)]
 async fn answers_become_hosts_and_hosts_survive() {
     let mut running = start("STRICT_DNS", vec![ips(&[A]), ips(&[B, A])]);
-    (&mut running.resolving.first).await.unwrap();
+    (&mut running.first).await.unwrap();
     assert_eq!(running.hosts(), ["10.0.0.1:80"]);
     let slot = running.publisher.slot("c");
     let host = |running: &Running, at: usize| {
@@ -87,7 +90,7 @@ async fn answers_become_hosts_and_hosts_survive() {
 async fn a_failure_keeps_the_last_answer_and_an_empty_one_empties() {
     let failed = Err(LookupError::TimedOut);
     let mut running = start("STRICT_DNS", vec![ips(&[A]), failed, ips(&[])]);
-    (&mut running.resolving.first).await.unwrap();
+    (&mut running.first).await.unwrap();
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!((running.hosts().len(), running.counter(ClusterHostsCounter::UpdateFailure)), (1, 1));
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -97,7 +100,7 @@ async fn a_failure_keeps_the_last_answer_and_an_empty_one_empties() {
 #[tokio::test(start_paused = true)]
 async fn logical_dns_has_one_host_and_keeps_it() {
     let mut running = start("LOGICAL_DNS", vec![ips(&[A, B]), ips(&[])]);
-    (&mut running.resolving.first).await.unwrap();
+    (&mut running.first).await.unwrap();
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(running.hosts(), ["10.0.0.1:80"]);
 }
@@ -105,7 +108,7 @@ async fn logical_dns_has_one_host_and_keeps_it() {
 #[tokio::test(start_paused = true)]
 async fn a_rotated_answer_changes_nothing() {
     let mut running = start("STRICT_DNS", vec![ips(&[A, B]), ips(&[B, A])]);
-    (&mut running.resolving.first).await.unwrap();
+    (&mut running.first).await.unwrap();
     let generation = running.publisher.published().generation();
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(running.publisher.published().generation(), generation);
@@ -115,6 +118,6 @@ async fn a_rotated_answer_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn the_first_failure_ends_the_wait() {
     let mut running = start("STRICT_DNS", vec![Err(LookupError::TimedOut)]);
-    (&mut running.resolving.first).await.unwrap();
+    (&mut running.first).await.unwrap();
     assert_eq!(running.hosts(), Vec::<String>::new());
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::admin::source::ConfigSource as _;
 use crate::cli::{self, Invocation};
+use crate::control::generations::SharedGenerations;
 use crate::control::publish::Publisher;
 
 const YAML: &str = "
@@ -23,8 +24,19 @@ fn view() -> View {
     let Ok(Invocation::Run(options)) = cli::parse(words) else { panic!() };
     let bootstrap = crate::bootstrap::load(&options).unwrap();
     let runtime = bootstrap.settings.runtime.clone();
-    let publisher = Arc::new(Publisher::new(&bootstrap.clusters, bootstrap.slots.clone(), runtime));
-    View::new(Store::new(&bootstrap), publisher, Vec::new())
+    let publisher = Arc::new(Publisher::new(
+        &bootstrap.clusters,
+        bootstrap.context.slots.clone(),
+        runtime,
+        &bootstrap.context.tls,
+    ));
+    View::new(
+        SharedStore::new(Store::new(&bootstrap)),
+        publisher,
+        SharedGenerations::default(),
+        Vec::new(),
+        Arc::default(),
+    )
 }
 
 fn kinds(configs: &[Json]) -> Vec<&str> {

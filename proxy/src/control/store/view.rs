@@ -1,38 +1,53 @@
 //! What the admin server is told: the store, the snapshot and what became of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sampan_filters_api::Address;
+use sampan_model::cluster::Discovery;
 use serde_json::{Value as Json, json};
 
-use super::{Origin, Store, Stored, extensions};
+use super::{Kind, SharedStore, Store, extensions};
 use crate::admin::source::{ConfigSource, Extension, NoAdminLayer, RuntimeView, UnreadyTargets, Unsupported};
 use crate::admin::status::{self, ClusterStatus, ListenerStatus};
 use crate::admin::view;
-use crate::control::publish::{self, Publisher};
-use crate::snapshot::{ClusterEntry, ClusterParts};
+use crate::control::generations::{SharedGenerations, Unknown};
+use crate::control::publish::Publisher;
+use crate::snapshot::ClusterParts;
+use crate::tls::secrets::Secrets;
 
 /// Answers the admin server.
 pub struct View {
-    store: Store,
+    store: SharedStore,
     publisher: Arc<Publisher>,
+    generations: SharedGenerations,
     unsupported: Vec<Unsupported>,
+    secrets: Arc<Secrets>,
     bound: Mutex<Vec<ListenerStatus>>,
     unready: Mutex<Vec<UnreadyTargets>>,
+    origin: Mutex<Option<Json>>,
     workers: AtomicU32,
 }
 
 impl View {
     /// A view of a store and of what is published.
-    pub fn new(store: Store, publisher: Arc<Publisher>, unsupported: Vec<Unsupported>) -> Self {
+    pub fn new(
+        store: SharedStore,
+        publisher: Arc<Publisher>,
+        generations: SharedGenerations,
+        unsupported: Vec<Unsupported>,
+        secrets: Arc<Secrets>,
+    ) -> Self {
         Self {
             store,
             publisher,
+            generations,
             unsupported,
+            secrets,
             bound: Mutex::default(),
             unready: Mutex::default(),
+            origin: Mutex::default(),
             workers: AtomicU32::new(0),
         }
     }
@@ -54,6 +69,11 @@ impl View {
         *self.unready.lock().unwrap_or_else(PoisonError::into_inner) = targets;
     }
 
+    /// Tells where the configuration in force came from.
+    pub fn came_from(&self, origin: Json) {
+        *self.origin.lock().unwrap_or_else(PoisonError::into_inner) = Some(origin);
+    }
+
     /// Tells that workers run.
     pub fn workers_started(&self, count: u32) {
         self.workers.store(count, Ordering::Relaxed);
@@ -64,48 +84,48 @@ impl View {
         self.publisher.published()
     }
 
-    /// The parts of a cluster. One that no request has used is compiled for the occasion only.
-    fn parts(entry: &ClusterEntry, kept: &HashMap<&str, &Stored>) -> Arc<ClusterParts> {
-        if !entry.is_built()
-            && let Some(kept) = kept.get(&*entry.name)
-            && let Some(compiled) = publish::recompile(&kept.wire)
-        {
-            return Arc::new(publish::parts(&compiled, compiled.fixed_hosts(None)));
-        }
-        entry.parts().clone()
-    }
-
     fn cluster_parts(&self) -> Vec<Arc<ClusterParts>> {
         let snapshot = self.publisher.published().load();
-        let kept: HashMap<_, _> = self.store.clusters.iter().map(|kept| (&*kept.name, kept)).collect();
-        let mut parts: Vec<_> = snapshot.clusters.iter().map(|entry| Self::parts(entry, &kept)).collect();
+        let mut parts: Vec<_> = snapshot.clusters.iter().map(|entry| entry.peek()).collect();
         parts.sort_by(|a, b| a.config.name.cmp(&b.config.name));
         parts
     }
 
-    /// `envoy.admin.v3.EndpointsConfigDump`: the hosts as they are.
-    fn endpoints(&self) -> Json {
-        let shown: Vec<Json> = self
+    /// `envoy.admin.v3.EndpointsConfigDump`: discovered assignments as they were sent, the hosts of other clusters as they
+    /// are.
+    fn endpoints(&self, store: &Store) -> Json {
+        let fixed: Vec<Json> = self
             .cluster_parts()
             .iter()
+            .filter(|parts| !matches!(parts.config.discovery, Discovery::Eds { .. }))
             .map(|parts| json!({"endpoint_config": assignment(&view::cluster(parts, false), parts)}))
             .collect();
-        json!({"@type": "type.googleapis.com/envoy.admin.v3.EndpointsConfigDump", "static_endpoint_configs": shown})
+        let mut part = json!({"@type": "type.googleapis.com/envoy.admin.v3.EndpointsConfigDump"});
+        for (field, shown) in
+            [("static_endpoint_configs", fixed), ("dynamic_endpoint_configs", store.assignments())]
+        {
+            if !shown.is_empty() {
+                part[field] = shown.into();
+            }
+        }
+        part
     }
 }
 
 impl ConfigSource for View {
     fn configs(&self, include_eds: bool) -> Vec<Json> {
-        let mut configs = self.store.configs();
+        let store = self.store.lock();
+        let mut configs = store.configs();
         if include_eds {
-            configs.insert(2, self.endpoints());
+            configs.insert(2, self.endpoints(&store));
         }
         configs
     }
 
     fn clusters(&self) -> Vec<ClusterStatus> {
-        let dynamic = self.store.clusters.iter().filter(|kept| kept.origin != Origin::Static);
-        let dynamic: HashSet<&str> = dynamic.map(|kept| &*kept.name).collect();
+        let store = self.store.lock();
+        let dynamic = store.kind(Kind::Cluster).active.keys();
+        let dynamic: HashSet<&str> = dynamic.map(|key| &*key.name).collect();
         let status = |parts: &Arc<ClusterParts>| view::cluster(parts, dynamic.contains(&*parts.config.name));
         self.cluster_parts().iter().map(status).collect()
     }
@@ -114,8 +134,20 @@ impl ConfigSource for View {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn origin(&self) -> Option<Json> {
+        self.origin.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn generations(&self) -> Json {
+        self.generations.lock().list()
+    }
+
+    fn generations_diff(&self, from: Option<u64>, to: Option<u64>) -> Result<Json, String> {
+        self.generations.lock().diff(from, to).map_err(|error: Unknown| error.to_string())
+    }
+
     fn certificates(&self) -> Vec<Json> {
-        Vec::new()
+        self.secrets.inventory().iter().flat_map(view::certificates).collect()
     }
 
     fn unready(&self) -> Vec<UnreadyTargets> {
@@ -123,7 +155,7 @@ impl ConfigSource for View {
     }
 
     fn node(&self) -> Json {
-        self.store.node.clone()
+        self.store.lock().node.clone()
     }
 
     fn extensions(&self) -> Vec<Extension> {
@@ -131,7 +163,9 @@ impl ConfigSource for View {
     }
 
     fn unsupported(&self) -> Vec<Unsupported> {
-        self.unsupported.clone()
+        let mut all = self.unsupported.clone();
+        all.extend(self.store.lock().unsupported.values().flatten().cloned());
+        all
     }
 
     fn workers(&self) -> Option<u32> {

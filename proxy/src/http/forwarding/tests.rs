@@ -5,39 +5,23 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use sampan_filters_api::info::TlsInfo;
-use sampan_model::route::{RouteTable, RouteTableOptions, Slot};
 
 use super::*;
 use crate::http::config::{
-    Codec, HeaderOps, Http1Options, Http2Options, HttpTimeouts, Normalize, RequestIdRules, RouteSource,
-    ServerHeader, Underscores,
+    ClientCertForwarding, Codec, Http1Options, Http2Options, HttpTimeouts, Normalize, RequestIdRules,
+    RouteSource, ServerHeader, Underscores,
 };
 use crate::http::h1::HeadLimits;
 use crate::http::local_reply::LocalReplyConfig;
-use crate::http::route::{ClusterNames, RouteConfig};
-
-struct NoNames;
-
-impl ClusterNames for NoNames {
-    fn slot(&self, _: &[u8]) -> Option<(Arc<str>, Slot)> {
-        None
-    }
-}
+use crate::http::route::RouteConfig;
 
 fn config() -> HttpConfig {
-    let routes = RouteConfig {
-        name: "".into(),
-        table: RouteTable::new(Vec::new(), RouteTableOptions::default()).unwrap(),
-        headers: HeaderOps::default(),
-        most_specific_wins: false,
-        internal_only_headers: vec!["x-secret".into()],
-        clusters_by_name: Arc::new(NoNames),
-    };
     HttpConfig {
         stat_prefix: "p".into(),
         codec: Codec::Auto,
-        routes: RouteSource::Inline(Arc::new(routes)),
+        routes: RouteSource::Inline(Arc::new(RouteConfig::empty())),
         filters: Vec::new(),
+        on_demand: false,
         suppress_envoy_headers: false,
         http1: Http1Options::default(),
         http2: Http2Options::default(),
@@ -54,6 +38,7 @@ fn config() -> HttpConfig {
             preserve_external: false,
             in_response: false,
             pack_trace_reason: true,
+            for_sampling: true,
         },
         normalize: Normalize::default(),
         upgrades: Vec::new(),
@@ -61,9 +46,11 @@ fn config() -> HttpConfig {
         add_user_agent: None,
         local_reply: LocalReplyConfig::default(),
         client_cert: ClientCertForwarding::Sanitize,
+        client_cert_details: crate::http::config::ClientCertDetails::default(),
         stream_error_on_invalid: false,
         overwrite_scheme: None,
         access_logs: Vec::new(),
+        tracing: None,
         needs_facts: true,
     }
 }
@@ -88,12 +75,17 @@ fn after(config: &HttpConfig, peer: &str, tls: bool, fields: &[(&str, &str)]) ->
     let connection = ConnectionInfo {
         id: 1,
         local: Address::Socket("127.0.0.1:8080".parse().unwrap()),
+        local_restored: false,
+        remote: Address::Socket(SocketAddr::new(peer.parse().unwrap(), 5)),
         direct_remote: Address::Socket(SocketAddr::new(peer.parse().unwrap(), 5)),
         start: Instant::now(),
         listener_name: "l".into(),
         filter_chain_name: "".into(),
         requested_server_name: None,
         tls: tls.then(|| Arc::new(TlsInfo::default())),
+        transport_failure: "".into(),
+        facts: None,
+        state: std::cell::RefCell::default(),
     };
     let connection = Rc::new(connection);
     let mut info = StreamInfo::new(connection.clone(), Instant::now(), SystemTime::now());
@@ -101,7 +93,7 @@ fn after(config: &HttpConfig, peer: &str, tls: bool, fields: &[(&str, &str)]) ->
     for (name, value) in fields {
         head.headers.append(name, value);
     }
-    apply(config, &connection, &mut info, &mut head);
+    apply(config, &["x-secret".into()], &connection, &mut info, &mut head);
     let mut rng = fastrand::Rng::with_seed(7);
     crate::http::request_id::apply(config, &mut rng, &mut info, &mut head);
     After { head, info }
@@ -156,7 +148,7 @@ fn the_peer_is_appended_with_use_remote_address() {
     assert_eq!(after(&edge, "::ffff:9.9.9.9", false, &[]).value("x-forwarded-for"), "9.9.9.9");
     let loopback = after(&edge, "127.0.0.1", false, &[]);
     assert_eq!(loopback.value("x-envoy-external-address"), "127.0.0.1");
-    assert_eq!(loopback.value("x-forwarded-for"), local_address().to_string());
+    assert_eq!(loopback.value("x-forwarded-for"), own::address().to_string());
     let hop = with(|config| {
         config.forwarding.use_remote_address = true;
         config.forwarding.trusted_hops = 1;

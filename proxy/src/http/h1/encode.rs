@@ -4,7 +4,7 @@
 //! came. Framing fields are written from [`Framing`] alone: what a filter left in the headers cannot contradict it.
 
 use bytes::BufMut;
-use sampan_filters_api::{Headers, Known, RequestHead, ResponseHead};
+use sampan_filters_api::{Headers, Known, Protocol, RequestHead, ResponseHead};
 
 use super::Framing;
 
@@ -29,8 +29,21 @@ pub enum Connection {
     KeepAlive,
     /// `connection: close`
     Close,
-    /// `connection: upgrade`
+    /// `connection: Upgrade`
     Upgrade,
+    /// `connection: upgrade`, as HTTP/2 is translated
+    UpgradeFromHttp2,
+}
+
+impl Connection {
+    /// An upgrade that came in a protocol.
+    pub fn upgrade(from: Protocol) -> Self {
+        if from == Protocol::Http2 { Connection::UpgradeFromHttp2 } else { Connection::Upgrade }
+    }
+
+    fn upgrades(self) -> bool {
+        matches!(self, Connection::Upgrade | Connection::UpgradeFromHttp2)
+    }
 }
 
 /// Writes a request head.
@@ -53,7 +66,7 @@ pub fn request(
         out.put_slice(b"\r\n");
     }
     fields(&head.headers, request_framing(head, framing, connection), case, out);
-    if let (Connection::Upgrade, Some(protocol)) = (connection, head.upgrade()) {
+    if let (true, Some(protocol)) = (connection.upgrades(), head.upgrade()) {
         field(b"upgrade", protocol, case, out);
     }
     finish(connection, case, out);
@@ -62,11 +75,7 @@ pub fn request(
 /// A request without a body says so, unless its method never has one.
 fn request_framing(head: &RequestHead, framing: Framing, connection: Connection) -> Framing {
     let bodiless = matches!(head.method(), b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT");
-    if framing == Framing::None && !bodiless && connection != Connection::Upgrade {
-        Framing::Length(0)
-    } else {
-        framing
-    }
+    if framing == Framing::None && !bodiless && !connection.upgrades() { Framing::Length(0) } else { framing }
 }
 
 /// Writes a response head.
@@ -149,6 +158,7 @@ fn finish(connection: Connection, case: NameCase, out: &mut Vec<u8>) {
         Connection::KeepAlive => field(b"connection", b"keep-alive", case, out),
         Connection::Close => field(b"connection", b"close", case, out),
         Connection::Upgrade => field(b"connection", b"Upgrade", case, out),
+        Connection::UpgradeFromHttp2 => field(b"connection", b"upgrade", case, out),
     }
     out.put_slice(b"\r\n");
 }

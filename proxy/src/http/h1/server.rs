@@ -6,13 +6,16 @@
 //!    |  \--request_headers_timeout--> 408
 //!    \--idle_timeout, drain, client gone--> close
 //! ```
+//!
+//! A connection is busy or at rest. Busy, it has the memory for a stream, from one request to the next; at rest, which it is
+//! before its first request and after [`REST`] without one, it has nothing but its socket.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use sampan_filters_api::{Known, Protocol};
+use sampan_filters_api::{Known, Protocol, RequestHead};
 
 use super::request::{self, RequestMeta, RequestOptions};
 use super::scan::{Scanner, leading_blank};
@@ -25,10 +28,22 @@ use crate::http::stream::{self, Scratch};
 use crate::net::alarm::{Alarm, earlier};
 use crate::net::io::Io;
 use crate::telemetry::stats::kinds::HttpCounter;
-use crate::worker::idle::IdleSlot;
 
 /// Bytes read at once while a head is awaited.
 const HEAD_READ: usize = 16 * 1024;
+
+/// How long a connection waits for its next request before it gives back what serving one takes.
+const REST: Duration = Duration::from_secs(1);
+
+/// How a turn at serving ended.
+enum Turn {
+    /// Served; the connection goes on.
+    Next,
+    /// Nothing came for a while.
+    Rest,
+    /// The connection ends.
+    End,
+}
 
 /// How waiting for a request ended.
 enum Next {
@@ -36,6 +51,8 @@ enum Next {
     Request(RequestMeta, Instant),
     /// A head that gets an error.
     Refused(Failure, Instant),
+    /// Nothing came for a while.
+    Rest,
     /// Nothing more to do.
     Close,
 }
@@ -47,12 +64,13 @@ pub async fn serve(context: &HttpContext, io: Io, read: BytesMut) {
         io: &io,
         read,
         write: Vec::new(),
-        scratch: Scratch::default(),
+        scratch: None,
         alarm: Alarm::default(),
-        idle: IdleSlot::new(&context.worker),
         last: Instant::now(),
     };
-    while connection.one().await {}
+    // Boxed, for this future lives through idle times, and that part of it is the largest.
+    while connection.begins().await && Box::pin(connection.busy()).await {}
+    context.count_wire(&io);
     let read = std::mem::take(&mut connection.read);
     delayed_close(context, &io, read).await;
 }
@@ -62,24 +80,45 @@ struct Connection<'c> {
     io: &'c Io,
     read: BytesMut,
     write: Vec<u8>,
-    scratch: Scratch,
+    /// Memory for a request; an idle connection has none.
+    scratch: Option<Box<Scratch>>,
     alarm: Alarm,
-    idle: IdleSlot,
     /// When the last request ended.
     last: Instant,
 }
 
 impl Connection<'_> {
-    /// Serves one request; whether the connection goes on.
-    async fn one(&mut self) -> bool {
+    /// Waits at rest for the first bytes of a request; false if the connection should end.
+    async fn begins(&mut self) -> bool {
+        !self.read.is_empty() || matches!(self.more(None, None).await, Ok(More::Bytes))
+    }
+
+    /// Serves requests until none has come for a while; false if the connection should end.
+    async fn busy(&mut self) -> bool {
+        loop {
+            match self.one().await {
+                Turn::Next => {}
+                Turn::Rest => return true,
+                Turn::End => return false,
+            }
+        }
+    }
+
+    /// Serves one request.
+    async fn one(&mut self) -> Turn {
         // What is buffered already belongs to the request to come.
         let (received, sent) = (self.io.received() - self.read.len() as u64, self.io.sent());
         let (meta, started, refusal) = match self.next().await {
-            Next::Close => return false,
+            Next::Close => return Turn::End,
+            Next::Rest => return Turn::Rest,
             Next::Request(meta, started) => (meta, started, None),
             Next::Refused(failure, started) => (REFUSED, started, Some(failure)),
         };
         self.context.requests.set(self.context.requests.get() + 1);
+        let mut scratch = self.take_scratch();
+        if self.write.capacity() == 0 {
+            self.write = self.context.worker.take_write();
+        }
         let config = &self.context.config;
         let limits = config.head_limits;
         let body = H1Reader::new(self.io, &mut self.read, meta.framing, limits, self.context.buffer_limit)
@@ -88,7 +127,7 @@ impl Connection<'_> {
             io: self.io,
             out: &mut self.write,
             version: meta.version,
-            head_request: self.scratch.request.is_head(),
+            head_request: scratch.request.is_head(),
             case: config.http1.name_case,
             trailers: config.http1.enable_trailers,
             persistent: meta.persistent && refusal.is_none(),
@@ -102,20 +141,48 @@ impl Connection<'_> {
             wire: Some(Wire { io: self.io, received, sent }),
         };
 
-        let keep = stream::serve(self.context, &mut self.scratch, exchange, started, refusal).await;
+        let served = stream::serve(self.context, &mut scratch, exchange, started, refusal).await;
+        self.scratch = Some(scratch);
         self.last = Instant::now();
         if self.read.is_empty() {
             // An idle connection holds no buffer.
             self.context.worker.buffers.give(std::mem::take(&mut self.read));
         }
-        keep
+        if served.keep { Turn::Next } else { Turn::End }
+    }
+
+    /// Gives back what only a request needs.
+    fn rest(&mut self) {
+        if let Some(scratch) = self.scratch.take() {
+            self.context.worker.give_scratch(scratch);
+        }
+        if self.write.is_empty() {
+            self.context.worker.give_write(std::mem::take(&mut self.write));
+        }
+    }
+
+    /// The memory for a request's head, taken when its first bytes are there.
+    fn take_scratch(&mut self) -> Box<Scratch> {
+        self.scratch.take().unwrap_or_else(|| {
+            let mut scratch = self.context.worker.take_scratch();
+            scratch.request.clear();
+            scratch
+        })
+    }
+
+    /// The head of the request under way.
+    fn request(&mut self) -> &mut RequestHead {
+        let scratch = self.take_scratch();
+        &mut self.scratch.insert(scratch).request
     }
 
     /// Waits for the next request head.
     async fn next(&mut self) -> Next {
         let mut scanner = Scanner::default();
         let mut started = None;
-        self.scratch.request.clear();
+        if let Some(scratch) = &mut self.scratch {
+            scratch.request.clear();
+        }
         let limits = self.context.config.head_limits;
         loop {
             let blank = leading_blank(&self.read);
@@ -130,9 +197,10 @@ impl Connection<'_> {
                     Err(error) => return self.refuse(error, since),
                 }
             }
-            match self.more(started).await {
-                Ok(true) => {}
-                Ok(false) => return Next::Close,
+            match self.more(started, Some(REST)).await {
+                Ok(More::Bytes) => {}
+                Ok(More::Nothing) => return Next::Rest,
+                Ok(More::End) => return Next::Close,
                 Err(failure) => return Next::Refused(failure, started.unwrap_or_else(Instant::now)),
             }
         }
@@ -144,7 +212,9 @@ impl Connection<'_> {
             limits: self.context.config.head_limits,
             allow_absolute_url: http1.allow_absolute_url,
         };
-        let parsed = request::parse(&self.read[..len], options, &mut self.scratch.request);
+        let mut scratch = self.take_scratch();
+        let parsed = request::parse(&self.read[..len], options, &mut scratch.request);
+        self.scratch = Some(scratch);
         let _ = self.read.split_to(len);
         match parsed {
             Ok(meta) if meta.version == Protocol::Http10 && !http1.accept_http_10 => {
@@ -153,11 +223,11 @@ impl Connection<'_> {
             Ok(meta) if meta.unknown_expectation => self.refuse(UNKNOWN_EXPECTATION, since),
             Ok(meta) => {
                 if meta.expects_continue && self.context.config.proxy_100_continue {
-                    self.scratch.request.headers.append_known(Known::Expect, "100-continue");
+                    self.request().headers.append_known(Known::Expect, "100-continue");
                 }
                 if !meta.has_host && meta.version == Protocol::Http10 {
                     let default = http1.default_host_for_http_10.clone();
-                    self.scratch.request.set_authority(default.as_bytes());
+                    self.request().set_authority(default.as_bytes());
                 }
                 Next::Request(meta, since)
             }
@@ -169,14 +239,14 @@ impl Connection<'_> {
         tracing::debug!(target: "http", connection = self.context.info.id, %error, "bad request");
         self.context.stats.http.inc(HttpCounter::DownstreamCxProtocolError);
         // What was understood of it before the fault is not to be trusted, and not logged.
-        self.scratch.request.clear();
+        self.request().clear();
         // What follows a bad head cannot be told apart from its body.
         self.read.clear();
         Next::Refused(error.into(), since)
     }
 
-    /// Reads more of a head. False if the connection should end without a word.
-    async fn more(&mut self, started: Option<Instant>) -> Result<bool, Failure> {
+    /// Reads more of a head. Where it has not begun, gives up waiting `rest` after the last request.
+    async fn more(&mut self, started: Option<Instant>, rest: Option<Duration>) -> Result<More, Failure> {
         let context = self.context;
         let timeouts = &context.config.timeouts;
         let head = started.zip(timeouts.request_headers).map(|(at, limit)| at + limit);
@@ -187,39 +257,43 @@ impl Connection<'_> {
             .then_some(timeouts.max_connection)
             .flatten()
             .map(|limit| context.info.start + limit);
-        let deadline = earlier(earlier(head, idle), age);
+        let rest = rest.filter(|_| started.is_none()).map(|rest| self.last + rest);
+        let deadline = earlier(earlier(head, rest), earlier(idle, age));
         let waited = poll_fn(|cx| {
             if let Poll::Ready(read) = self.poll_read(cx) {
-                return Poll::Ready(Waited::Read(read));
+                return Poll::Ready(if read { More::Bytes } else { More::End });
             }
             if self.alarm.poll(cx, deadline).is_ready() {
-                return Poll::Ready(Waited::TooLong);
+                return Poll::Ready(More::Nothing);
             }
-            self.idle.register(cx);
             if started.is_none() && context.leaves_while_idle(self.last) {
-                return Poll::Ready(Waited::Drain);
+                return Poll::Ready(More::End);
             }
             Poll::Pending
         })
         .await;
         match waited {
-            Waited::Read(more) => Ok(more),
-            Waited::Drain => Ok(false),
-            Waited::TooLong if head.is_some() => {
+            More::Nothing if head.is_some() => {
                 context.stats.http.inc(HttpCounter::DownstreamRqHeaderTimeout);
                 Err(Kind::HeadTimeout.into())
             }
-            Waited::TooLong => {
+            // At rest there is nothing more to give up. If it is that late already, the wait at rest will find out at once.
+            More::Nothing if rest.is_none() => {
                 context.stats.http.inc(HttpCounter::DownstreamCxIdleTimeout);
-                Ok(false)
+                Ok(More::End)
             }
+            waited => Ok(waited),
         }
     }
 
     /// Reads once; false at the end. An idle connection gets a buffer only when there is something to read.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         if self.read.capacity() == 0 {
-            if ready!(self.io.poll_readable(cx)).is_err() {
+            let readable = self.io.poll_readable(cx);
+            if readable.is_pending() {
+                self.rest();
+            }
+            if ready!(readable).is_err() {
                 return Poll::Ready(false);
             }
             self.read = self.context.worker.buffers.take();
@@ -227,18 +301,20 @@ impl Connection<'_> {
         let read = self.io.poll_read(cx, &mut self.read, HEAD_READ);
         if read.is_pending() && self.read.is_empty() {
             self.context.worker.buffers.give(std::mem::take(&mut self.read));
+            self.rest();
         }
         read.map(|read| read.is_ok_and(|n| n > 0))
     }
 }
 
-enum Waited {
-    /// Something was read, or not.
-    Read(bool),
-    /// A deadline passed.
-    TooLong,
-    /// The connection should go.
-    Drain,
+/// What came of a wait for more of a head.
+enum More {
+    /// More.
+    Bytes,
+    /// Nothing before the deadline.
+    Nothing,
+    /// The connection should end without a word.
+    End,
 }
 
 /// What is assumed of a request that was refused before its head was understood.

@@ -3,8 +3,12 @@
 //! Framing, HPACK and flow control are the crate's; what is decided here is which heads are acceptable, when window is
 //! given back (when the other side has taken the bytes), and how streams and connections end.
 
+mod frames;
 mod head;
+pub mod keepalive;
+mod meter;
 pub mod server;
+pub mod transport;
 
 use std::task::{Context, Poll, ready};
 
@@ -13,6 +17,9 @@ use bytes::Bytes;
 pub use head::{request_from, request_into, response_from, response_into, trailers_from, trailers_into};
 
 use super::body::{BodyError, Frame};
+
+/// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Reads the body of a stream.
 pub struct Reader {
@@ -77,6 +84,11 @@ impl Writer {
     /// Whether the message is complete.
     pub fn is_done(&self) -> bool {
         matches!(self.end, End::Sent)
+    }
+
+    /// Bytes that the peer has no window for.
+    pub(super) fn left(&self) -> usize {
+        self.data.len()
     }
 
     /// Resets the stream.

@@ -187,7 +187,7 @@ impl LogFile {
 
     /// Gives whole lines to the writer. Never waits: if too much is on its way already, they are dropped and
     /// count as failed writes.
-    pub(super) fn submit(&self, bytes: Vec<u8>, lines: u64, by_timer: bool) {
+    pub(crate) fn submit(&self, bytes: Vec<u8>, lines: u64, by_timer: bool) {
         let Some(sender) = &self.0.sender else { return };
         let state = &self.0.state;
         let counts = &state.counts;

@@ -1,12 +1,14 @@
 //! Which events are logged (`envoy.config.accesslog.v3.AccessLogFilter`).
 
+use sampan_filters_api::cel::Expression;
 use sampan_filters_api::format::{AccessLogType, response_grpc_status};
 use sampan_filters_api::{Flags, RequestHead};
 use sampan_model::fraction::{FractionalPercent, RuntimeValues};
 use sampan_model::route::{HeaderMatch, HeaderName, RequestView};
+use sampan_model::trace::decision::number_of_id;
 
 use super::LogEvent;
-use super::metadata::MetadataMatch;
+use sampan_filters::matcher::MetadataMatch;
 
 /// A condition on an event.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub enum Filter {
     Duration(Comparison),
     /// `not_health_check_filter`
     NotHealthCheck,
+    /// `traceable_filter`: those that a service wants to have traced.
+    Traceable,
     /// `runtime_filter`
     Sampled(Sampled),
     /// `and_filter`
@@ -36,6 +40,8 @@ pub enum Filter {
     },
     /// `metadata_filter`, on dynamic metadata.
     Metadata(MetadataMatch),
+    /// `extension_filter` by `envoy.access_loggers.extension_filters.cel`
+    Cel(Expression),
     /// `log_type_filter`
     LogType {
         /// One bit per [`AccessLogType`].
@@ -91,6 +97,7 @@ impl Filter {
                 comparison.holds(info.duration(context.now).as_millis() as u64, event.runtime)
             }
             Filter::NotHealthCheck => !info.health_check,
+            Filter::Traceable => info.force_traced && !info.health_check,
             Filter::Sampled(sampled) => sampled.picks(event),
             Filter::All(filters) => filters.iter().all(|filter| filter.wants(event)),
             Filter::Any(filters) => filters.iter().any(|filter| filter.wants(event)),
@@ -101,6 +108,7 @@ impl Filter {
                 let status = response_grpc_status(context).unwrap_or(GRPC_UNKNOWN);
                 (statuses.checked_shr(status).unwrap_or(0) & 1 == 1) != *exclude
             }
+            Filter::Cel(expression) => expression.holds(context),
             Filter::Metadata(matcher) => matcher.is_match(&info.metadata),
             Filter::LogType { types, exclude } => (types >> context.log_type as u32 & 1 == 1) != *exclude,
         }
@@ -136,18 +144,13 @@ impl Comparison {
 impl Sampled {
     fn picks(&self, event: &LogEvent<'_>) -> bool {
         let percent = event.runtime.fraction(&self.runtime_key).unwrap_or(self.percent);
-        let of_id = || event.context.info.stream_id.as_deref().and_then(number_of_id);
+        let of_id = || event.context.info.stream_id.as_deref().and_then(|id| number_of_id(id.as_bytes()));
         let number = if self.independent { None } else { of_id() };
         percent.contains(number.unwrap_or(event.random))
     }
 }
 
 const GRPC_UNKNOWN: u32 = 2;
-
-/// The number that Envoy takes a request id for: its first eight hexadecimal digits.
-fn number_of_id(id: &str) -> Option<u64> {
-    u64::from_str_radix(id.get(..8)?, 16).ok()
-}
 
 /// A request head as header matchers see it; TCP has an empty one.
 struct Head<'a>(Option<&'a RequestHead>);

@@ -14,7 +14,11 @@ use sampan_model::route::{HeaderMatch, HeaderRule, StringMatch};
 
 use super::*;
 use crate::telemetry::stats::Block;
-use crate::telemetry::stats::kinds::{Filesystem, FilesystemCounter, FilesystemGauge};
+use crate::telemetry::stats::kinds::{Filesystem, FilesystemCounter, FilesystemGauge, GrpcAccessLog};
+
+fn counts() -> std::sync::Arc<Block<GrpcAccessLog>> {
+    std::sync::Arc::new(Block::detached())
+}
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -43,12 +47,17 @@ impl Stream {
         let connection = ConnectionInfo {
             id: 1,
             local: address("10.0.0.1:80"),
+            local_restored: false,
+            remote: address("10.0.0.9:5000"),
             direct_remote: address("10.0.0.9:5000"),
             start,
             listener_name: "l".into(),
             filter_chain_name: "".into(),
             requested_server_name: None,
             tls: None,
+            transport_failure: std::borrow::Cow::Borrowed(""),
+            facts: None,
+            state: std::cell::RefCell::default(),
         };
         let wall = UNIX_EPOCH + Duration::new(1_795_450_520, 240_000_000);
         let mut info = StreamInfo::new(Rc::new(connection), start, wall);
@@ -117,7 +126,7 @@ fn lines_of_all_logs_and_workers_meet_in_one_file() {
     ];
     let stream = Stream::new();
     for _ in 0..2 {
-        let worker = WorkerLogs::new(&files);
+        let worker = WorkerLogs::new(&files, counts());
         for log in &logs {
             log.record(&stream.event(), &worker);
         }
@@ -143,7 +152,7 @@ fn a_full_buffer_is_handed_over_at_once() {
         text(&format!("{}\n", "x".repeat(99))),
         files.open(&LogTarget::path(path.to_str().unwrap())).unwrap(),
     );
-    let (worker, stream) = (WorkerLogs::new(&files), Stream::new());
+    let (worker, stream) = (WorkerLogs::new(&files, counts()), Stream::new());
     for _ in 0..15 {
         log.record(&stream.event(), &worker);
     }
@@ -164,7 +173,7 @@ fn the_timer_flushes() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        let worker = WorkerLogs::new(&files);
+        let worker = WorkerLogs::new(&files, counts());
         let task = tokio::task::spawn_local(Rc::clone(&worker).flush_when_due());
         for lines in 1..=3 {
             log.record(&Stream::new().event(), &worker);
@@ -188,7 +197,7 @@ fn reopening_follows_the_path() {
     let files = LogFiles::new(FlushSettings::default());
     let log =
         AccessLog::new(None, text("x\n"), files.open(&LogTarget::path(path.to_str().unwrap())).unwrap());
-    let (worker, stream) = (WorkerLogs::new(&files), Stream::new());
+    let (worker, stream) = (WorkerLogs::new(&files, counts()), Stream::new());
     let write = || {
         log.record(&stream.event(), &worker);
         worker.flush();
@@ -211,7 +220,7 @@ fn a_stalled_target_loses_whole_lines_and_no_more() {
     let target = LogTarget::path(&format!("/proc/self/fd/{}", writer.as_raw_fd()));
     let log = AccessLog::new(None, text(&line), files.open(&target).unwrap());
     drop(writer);
-    let (worker, stream) = (WorkerLogs::new(&files), Stream::new());
+    let (worker, stream) = (WorkerLogs::new(&files, counts()), Stream::new());
     for _ in 0..40 {
         log.record(&stream.event(), &worker);
     }
@@ -236,7 +245,7 @@ fn files_close_when_nothing_refers_to_them_and_bad_paths_are_told() {
     assert!(one.is_same(&files.open(&LogTarget::Stdout).unwrap()));
     let dry = LogFiles::for_validation();
     let file = dry.open(&LogTarget::path("/no/such/dir/log")).unwrap();
-    let worker = WorkerLogs::new(&dry);
+    let worker = WorkerLogs::new(&dry, counts());
     worker.append(&file, |line| line.push(b'x'));
     worker.flush();
     assert!(dry.drain(LIMIT));
@@ -303,7 +312,13 @@ fn filters_on_the_request_and_metadata() {
     assert!(!header(":method", "GET").wants(&event));
 
     let metadata = |value, missing| {
-        Filter::Metadata(MetadataMatch { namespace: "ns".into(), path: vec!["k".into()], value, missing })
+        Filter::Metadata(MetadataMatch {
+            namespace: "ns".into(),
+            path: vec!["k".into()],
+            value,
+            missing,
+            invert: false,
+        })
     };
     let wanted = || ValueMatch::Or(vec![ValueMatch::Null, ValueMatch::Range(1.0, 2.0)]);
     assert!(stream.wants(&metadata(wanted(), true)) && !stream.wants(&metadata(wanted(), false)));

@@ -100,7 +100,7 @@ impl Block<Cluster> {
     #[inline]
     pub fn response_time(&self, origin: Origin, milliseconds: u64) {
         let own = match origin {
-            Origin::Any => None,
+            Origin::Any | Origin::Retry => None,
             Origin::External => Some(ClusterHistogram::ExternalUpstreamRqTime),
             Origin::Internal => Some(ClusterHistogram::InternalUpstreamRqTime),
             Origin::Canary => return self.record(ClusterHistogram::CanaryUpstreamRqTime, milliseconds),

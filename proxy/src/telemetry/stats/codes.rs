@@ -1,7 +1,7 @@
 //! Counts by response code: a handful of codes out of hundreds, so a chain of small pages that is searched in order.
 //!
 //! A slot packs the key (code and origin, above bit 48) with its count. One thread writes; a reader sees either an empty
-//! slot or a whole one. The chain is bounded by the number of keys: 900 codes of four origins.
+//! slot or a whole one. The chain is bounded by the number of keys: 900 codes of five origins.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,6 +17,8 @@ pub enum Origin {
     Internal = 2,
     /// Counted under `canary.` only, besides one of the others.
     Canary = 3,
+    /// Counted under `retry.` only: thrown away for another attempt.
+    Retry = 4,
 }
 
 const COUNT_BITS: u32 = 48;
@@ -42,7 +44,7 @@ impl CodeTable {
         if !(100..=999).contains(&code) {
             return;
         }
-        let key = u64::from(code) << 2 | origin as u64;
+        let key = u64::from(code) << 3 | origin as u64;
         let mut link = &self.head;
         loop {
             let page = link.get_or_init(Box::default);
@@ -68,7 +70,7 @@ impl CodeTable {
                     return;
                 }
                 let key = raw >> COUNT_BITS;
-                visit((key >> 2) as u16, origin_of(key & 3), raw & COUNT_MASK);
+                visit((key >> 3) as u16, origin_of(key & 7), raw & COUNT_MASK);
             }
             link = &page.next;
         }
@@ -77,7 +79,7 @@ impl CodeTable {
 
 impl Origin {
     /// All, in the order of their prefixes.
-    pub(super) const ALL: [Self; 4] = [Self::Any, Self::External, Self::Internal, Self::Canary];
+    pub(super) const ALL: [Self; 5] = [Self::Any, Self::External, Self::Internal, Self::Canary, Self::Retry];
 
     /// What stands before `upstream_rq_…`.
     pub(super) fn prefix(self) -> &'static str {
@@ -86,6 +88,7 @@ impl Origin {
             Self::External => "external.",
             Self::Internal => "internal.",
             Self::Canary => "canary.",
+            Self::Retry => "retry.",
         }
     }
 }
@@ -95,7 +98,8 @@ fn origin_of(bits: u64) -> Origin {
         0 => Origin::Any,
         1 => Origin::External,
         2 => Origin::Internal,
-        _ => Origin::Canary,
+        3 => Origin::Canary,
+        _ => Origin::Retry,
     }
 }
 
@@ -108,7 +112,7 @@ mod tests {
         let table = CodeTable::default();
         for round in 0..3 {
             for code in 100..=999 {
-                table.inc(code, if round == 2 { Origin::Internal } else { Origin::External });
+                table.inc(code, if round == 2 { Origin::Retry } else { Origin::External });
             }
         }
         table.inc(0, Origin::Any);

@@ -49,8 +49,8 @@ pub(super) struct Wanted<'a> {
 /// A stat with its value.
 pub(super) struct Sample<T> {
     pub(super) name: String,
-    /// Its own tags, if they are not to be found in the name.
-    pub(super) tags: Option<Arc<[Tag]>>,
+    /// Its name without tags and its own tags, if they are not to be found by rules.
+    pub(super) tags: Option<(Box<str>, Arc<[Tag]>)>,
     pub(super) value: T,
 }
 
@@ -141,6 +141,10 @@ impl Stats {
         let refused = self.metrics.refused();
         if refused > 0 {
             samples.counter(&wanted, "sampan.metrics_refused".to_owned(), refused, true);
+        }
+        let folded = self.metrics.folded();
+        if folded > 0 {
+            samples.counter(&wanted, "sampan.metrics_folded".to_owned(), folded, true);
         }
         let providers = locked(&self.providers).clone();
         for provider in providers {
@@ -267,8 +271,8 @@ impl Scope {
 
 impl Entry {
     fn collect(&self, wanted: &Wanted<'_>, samples: &mut Samples) {
-        let tags = (!self.tags.is_empty()).then(|| Arc::clone(&self.tags));
-        let name = self.name.to_string();
+        let tags = (!self.tags.is_empty()).then(|| (self.name.clone(), Arc::clone(&self.tags)));
+        let name = self.full_name();
         match self.is {
             MetricType::Counter => {
                 let total = self.sum();
@@ -298,6 +302,20 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The name with all tags and their values in it, as Envoy joins them: what is empty is left out.
+    fn full_name(&self) -> String {
+        let mut name = self.name.to_string();
+        for (tag, value) in self.tags.iter() {
+            for part in [&**tag, value].into_iter().filter(|part| !part.is_empty()) {
+                name.push('.');
+                name.push_str(part);
+            }
+        }
+        name
+    }
+}
+
 impl<T> Sample<T> {
     fn plain(name: String, value: T) -> Self {
         Self { name, tags: None, value }
@@ -317,7 +335,13 @@ impl Samples {
         }
     }
 
-    fn histogram(&mut self, wanted: &Wanted<'_>, name: String, tags: Option<Arc<[Tag]>>, value: Recorded) {
+    fn histogram(
+        &mut self,
+        wanted: &Wanted<'_>,
+        name: String,
+        tags: Option<(Box<str>, Arc<[Tag]>)>,
+        value: Recorded,
+    ) {
         if (wanted.named)(&name) {
             self.histograms.push(Sample { name, tags, value });
         }

@@ -28,6 +28,7 @@ mod query;
 mod registry;
 mod render;
 mod schema;
+mod series;
 mod tags;
 
 pub use block::Block;
@@ -41,3 +42,4 @@ pub use query::{Buckets, Format, QueryError, StatsQuery};
 pub use registry::{Stats, Writer};
 pub use render::{Rendered, render};
 pub use schema::{Kind, Schema, Slot};
+pub use series::FilterSeries;

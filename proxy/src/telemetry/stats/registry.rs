@@ -1,6 +1,7 @@
 //! The registry: which scopes exist, and each thread's block in them. Made once by the process and shared by `Arc`.
 
 use std::any::{Any, TypeId};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +26,19 @@ impl Writer {
     pub fn worker(index: usize) -> Self {
         Self(index.min(usize::from(u16::MAX) - 1) as u16)
     }
+
+    /// Says that this thread is the writer.
+    pub fn is_here(self) {
+        HERE.set(self);
+    }
+
+    /// The writer that this thread is; the control thread unless it was told otherwise.
+    pub fn here() -> Self {
+        HERE.get()
+    }
 }
+
+thread_local!(static HERE: Cell<Writer> = const { Cell::new(Writer::CONTROL) });
 
 /// All stats of the process.
 pub struct Stats {

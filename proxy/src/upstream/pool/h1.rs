@@ -9,19 +9,24 @@ use sampan_model::cluster::{Cluster, Resource};
 use sampan_model::route::Priority;
 
 use super::HostPool;
+use super::preconnect::{Kind as PoolKind, Load, consider};
 use super::waiters::Waiters;
 use crate::failure::{Failure, Kind};
 use crate::telemetry::stats::Block;
 use crate::telemetry::stats::kinds::{self, ClusterCounter, ClusterGauge};
 use crate::upstream::cluster::WorkerCluster;
 use crate::upstream::connect::{self, Connection};
+use crate::upstream::transport::Offer;
 
 /// The HTTP/1.1 side of a [`HostPool`].
 #[derive(Default)]
 pub struct Pool {
     idle: RefCell<Vec<Idle>>,
-    /// Open connections, lent ones included.
+    /// Open connections, lent ones and those being opened included.
     open: Cell<usize>,
+    /// Connections being opened, and those of them that a request waits for.
+    opening: Cell<usize>,
+    awaited: Cell<usize>,
     waiters: Waiters,
     /// The host is gone: connections are not kept.
     retired: Cell<bool>,
@@ -76,6 +81,48 @@ impl Drop for OpenSlot {
     }
 }
 
+/// Counts a connection that is being opened, for a request or ahead of one.
+struct Opening<'p> {
+    pool: &'p Pool,
+    awaited: bool,
+}
+
+impl<'p> Opening<'p> {
+    fn new(pool: &'p Pool, awaited: bool) -> Self {
+        pool.opening.set(pool.opening.get() + 1);
+        pool.awaited.set(pool.awaited.get() + usize::from(awaited));
+        Self { pool, awaited }
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.pool.opening.set(self.pool.opening.get() - 1);
+        self.pool.awaited.set(self.pool.awaited.get() - usize::from(self.awaited));
+    }
+}
+
+/// Opens a connection ahead of a request; false if the breaker does not allow one.
+pub(super) fn preconnect(cluster: &Rc<WorkerCluster>, pool: &Rc<HostPool>) -> bool {
+    let Ok(permit) = cluster.try_acquire(Priority::Default, Resource::Connections) else { return false };
+    let (cluster, pool) = (cluster.clone(), pool.clone());
+    let slot = OpenSlot::new(&pool);
+    // Counted from now on, not from the task's first turn.
+    pool.h1.opening.set(pool.h1.opening.get() + 1);
+    tokio::task::spawn_local(async move {
+        let opening = Opening { pool: &pool.h1, awaited: false };
+        let connected = connect::connect(&cluster, &pool, permit, Offer::Http1).await;
+        drop(opening);
+        // A failure was counted; the request to come will make its own attempt.
+        if let Ok(connection) = connected {
+            cluster.stats().inc(ClusterCounter::UpstreamCxHttp1Total);
+            let fresh = Upstream { connection, read: BytesMut::new(), write: Vec::new(), requests: 0, slot };
+            give_back(&cluster, fresh);
+        }
+    });
+    true
+}
+
 /// Takes a connection to the pool's host.
 pub async fn take(
     cluster: &Rc<WorkerCluster>,
@@ -85,12 +132,19 @@ pub async fn take(
     let mut pending = None;
     loop {
         if let Some(connection) = pool.h1.take_idle(cluster) {
+            consider(cluster, pool, PoolKind::H1);
             return Ok(connection);
         }
         if let Some(permit) = connect::permit(cluster, priority, pool.h1.open.get() > 0) {
             let _pending = pending.take().map_or_else(|| Pending::new(cluster, priority), Ok)?;
             let slot = OpenSlot::new(pool);
-            let connection = connect::connect(cluster, pool.host(), permit).await?;
+            let _opening = Opening::new(&pool.h1, true);
+            consider(cluster, pool, PoolKind::H1);
+            let connection =
+                connect::connect(cluster, pool, permit, Offer::Http1).await.inspect_err(|_| {
+                    // The host may have changed its mind about protocols.
+                    pool.settled.set(None);
+                })?;
             cluster.stats().inc(ClusterCounter::UpstreamCxHttp1Total);
             return Ok(Upstream { connection, read: BytesMut::new(), write: Vec::new(), requests: 1, slot });
         }
@@ -99,6 +153,14 @@ pub async fn take(
         }
         pool.h1.waiters.wait().await;
     }
+}
+
+/// Takes in a connection that was opened to settle the protocol.
+pub(super) fn adopt(cluster: &Rc<WorkerCluster>, pool: &Rc<HostPool>, connection: Connection) {
+    cluster.stats().inc(ClusterCounter::UpstreamCxHttp1Total);
+    let slot = OpenSlot::new(pool);
+    let connection = Upstream { connection, read: BytesMut::new(), write: Vec::new(), requests: 0, slot };
+    give_back(cluster, connection);
 }
 
 /// Gives a connection back after a complete exchange.
@@ -120,6 +182,7 @@ pub fn give_back(cluster: &Rc<WorkerCluster>, mut connection: Upstream) {
         return;
     }
     connection.write.clear();
+    connection.connection.count_bytes();
     pool.h1.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
     pool.h1.waiters.call_next();
 }
@@ -128,6 +191,15 @@ impl Pool {
     /// Whether no connection is open and nobody waits.
     pub fn is_idle(&self) -> bool {
         self.open.get() == 0 && self.waiters.is_empty()
+    }
+
+    pub(super) fn load(&self) -> Load {
+        let (idle, opening) = (self.idle_count(), self.opening.get());
+        Load {
+            pending: self.awaited.get() + self.waiters.len(),
+            active: self.open.get().saturating_sub(idle + opening),
+            capacity: idle + opening,
+        }
     }
 
     /// Closes idle connections and keeps no others.

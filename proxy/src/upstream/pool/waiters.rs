@@ -25,6 +25,11 @@ impl Waiters {
         self.line.borrow().iter().all(|place| place.borrow().gone)
     }
 
+    /// How many wait, those who have given up and were not passed yet included.
+    pub(super) fn len(&self) -> usize {
+        self.line.borrow().len()
+    }
+
     /// Waits for a turn. Giving up (dropping) passes a turn that came meanwhile on to the next.
     pub(super) async fn wait(&self) {
         let place = Rc::new(RefCell::new(Place::default()));
@@ -44,7 +49,10 @@ impl Waiters {
 
     /// Gives the first in line its turn.
     pub(super) fn call_next(&self) {
-        while let Some(place) = self.line.borrow_mut().pop_front() {
+        loop {
+            // In a statement of its own: in the condition of a loop, the borrow would last through its body.
+            let first = self.line.borrow_mut().pop_front();
+            let Some(place) = first else { return };
             let mut place = place.borrow_mut();
             if place.gone {
                 continue;
@@ -61,7 +69,8 @@ impl Waiters {
 impl Waiters {
     /// Gives everyone in line a turn.
     pub(super) fn call_all(&self) {
-        for _ in 0..self.line.borrow().len() {
+        let waiting = self.len();
+        for _ in 0..waiting {
             self.call_next();
         }
     }
@@ -107,5 +116,16 @@ mod tests {
         drop(c);
         assert!(waiters.is_empty());
         waiters.call_next();
+    }
+
+    #[test]
+    fn everyone_gets_a_turn() {
+        let waiters = Waiters::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut line: Vec<_> = (0..5).map(|_| Box::pin(waiters.wait())).collect();
+        assert!(line.iter_mut().all(|place| place.as_mut().poll(&mut cx).is_pending()));
+        waiters.call_all();
+        assert!(line.iter_mut().all(|place| place.as_mut().poll(&mut cx).is_ready()));
+        assert_eq!(waiters.len(), 0);
     }
 }

@@ -1,5 +1,6 @@
-//! Connections to a cluster: circuit breakers, keep-alive, source address, preconnecting.
+//! Connections to a cluster: circuit breakers, keep-alive, preconnecting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sampan_api::envoy::config::cluster::v3 as pb;
@@ -9,9 +10,9 @@ use sampan_api::{MessageSupport, Support};
 use sampan_model::cluster::{BindAddress, Cluster, RetryBudget, TcpKeepalive, Thresholds};
 
 use super::super::{Scope, value};
+use super::bind;
 
 const YES: Support = Support::Supported;
-const FAMILIES: Support = Support::Later("one source address is used");
 
 pub(super) const SUPPORT: &[MessageSupport] = &[
     ("envoy.config.cluster.v3.CircuitBreakers", &[("thresholds", YES), ("per_host_thresholds", YES)]),
@@ -48,32 +49,28 @@ pub(super) const SUPPORT: &[MessageSupport] = &[
         &[("keepalive_probes", YES), ("keepalive_time", YES), ("keepalive_interval", YES)],
     ),
     (
-        "envoy.config.core.v3.BindConfig",
-        &[
-            ("source_address", YES),
-            ("freebind", YES),
-            ("socket_options", YES),
-            ("extra_source_addresses", FAMILIES),
-            ("additional_source_addresses", FAMILIES),
-            ("local_address_selector", Support::Later("a cluster that sets it is refused")),
-        ],
-    ),
-    (
         "envoy.config.cluster.v3.Cluster.PreconnectPolicy",
         &[("per_upstream_preconnect_ratio", YES), ("predictive_preconnect_ratio", YES)],
     ),
 ];
 
-pub(super) fn compile(proto: &pb::Cluster, config: &mut Cluster, at: &Scope<'_>) {
+/// `default_bind` is the `upstream_bind_config` of the cluster manager, for a cluster without one.
+pub(super) fn compile(
+    proto: &pb::Cluster,
+    config: &mut Cluster,
+    default_bind: Option<&Arc<BindAddress>>,
+    at: &Scope<'_>,
+) {
     if let Some(breakers) = &proto.circuit_breakers {
         circuit_breakers(breakers, config, &at.field("circuit_breakers"));
     }
     if let Some(options) = &proto.upstream_connection_options {
         config.tcp_keepalive = options.tcp_keepalive.as_ref().map(keepalive);
     }
-    if let Some(bind) = &proto.upstream_bind_config {
-        config.bind = Some(bind_address(bind, &at.field("upstream_bind_config")));
-    }
+    config.bind = match &proto.upstream_bind_config {
+        Some(bind) => bind::compile(bind, &at.field("upstream_bind_config")).map(Arc::new),
+        None => default_bind.cloned(),
+    };
     if let Some(policy) = &proto.preconnect_policy {
         if let Some(ratio) = &policy.per_upstream_preconnect_ratio {
             config.preconnect.per_upstream_ratio = ratio.value;
@@ -132,17 +129,5 @@ fn keepalive(proto: &core::TcpKeepalive) -> TcpKeepalive {
         probes: value::number(proto.keepalive_probes.as_ref()),
         time: seconds(proto.keepalive_time.as_ref()),
         interval: seconds(proto.keepalive_interval.as_ref()),
-    }
-}
-
-fn bind_address(proto: &core::BindConfig, at: &Scope<'_>) -> BindAddress {
-    if proto.local_address_selector.is_some() {
-        at.field("local_address_selector").reject::<()>("there is no such address selector");
-    }
-    let source = proto.source_address.as_ref();
-    BindAddress {
-        source: source.and_then(|address| value::socket_address(address, &at.field("source_address"))),
-        freebind: value::switch(proto.freebind.as_ref()).unwrap_or(false),
-        socket_options: value::socket_options(&proto.socket_options, &at.field("socket_options")),
     }
 }

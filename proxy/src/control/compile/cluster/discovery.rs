@@ -11,22 +11,30 @@ use sampan_api::envoy::config::core::v3::address::Address;
 use sampan_api::envoy::config::core::v3::{self as core, TypedExtensionConfig};
 use sampan_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use sampan_api::envoy::config::endpoint::v3::locality_lb_endpoints::LbConfig;
+use sampan_api::envoy::extensions::clusters::aggregate::v3::ClusterConfig;
 use sampan_api::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily as CommonFamily;
 use sampan_api::envoy::extensions::clusters::dns::v3 as dns;
 use sampan_api::envoy::extensions::network::dns_resolver::cares::v3 as cares;
-use sampan_api::google::protobuf;
+use sampan_api::google::protobuf::{self, Any};
 use sampan_api::{MessageSupport, Support, type_url};
 use sampan_model::cluster::{Discovery, DnsSettings, LookupFamily, RefreshBackoff};
+use sampan_model::route::ClusterRef;
 
-use super::super::{Scope, extension, value};
+use super::super::tls::Inputs;
+use super::super::{Scope, extension, source, value};
+use super::original_dst;
+use crate::reference::Source;
 
 const YES: Support = Support::Supported;
 const RESOLVER: Support = Support::Later("the resolver's own choice counts");
 const DNS_CLUSTER: &str = "envoy.extensions.clusters.dns.v3.DnsCluster";
+const AGGREGATE: &str = "envoy.extensions.clusters.aggregate.v3.ClusterConfig";
 
 pub(super) const SUPPORT: &[MessageSupport] = &[
     ("envoy.config.cluster.v3.Cluster.CustomClusterType", &[("name", YES), ("typed_config", YES)]),
+    ("envoy.config.cluster.v3.Cluster.EdsClusterConfig", &[("eds_config", YES), ("service_name", YES)]),
     ("envoy.config.cluster.v3.Cluster.RefreshRate", &[("base_interval", YES), ("max_interval", YES)]),
+    (AGGREGATE, &[("clusters", YES)]),
     (
         "envoy.extensions.clusters.dns.v3.DnsCluster",
         &[
@@ -51,7 +59,8 @@ pub(super) const SUPPORT: &[MessageSupport] = &[
             ("use_resolvers_as_fallback", RESOLVER),
             ("filter_unroutable_families", RESOLVER),
             ("dns_resolver_options", YES),
-            ("udp_max_queries", RESOLVER),
+            // Every query has a socket and a port of its own.
+            ("udp_max_queries", YES),
             ("query_timeout_seconds", RESOLVER),
             ("query_tries", RESOLVER),
             ("rotate_nameservers", RESOLVER),
@@ -70,11 +79,20 @@ pub(super) const SUPPORT: &[MessageSupport] = &[
 ];
 
 /// The discovery of a cluster.
-pub(super) fn compile(proto: &pb::Cluster, at: &Scope<'_>) -> Option<Discovery> {
+pub(super) fn compile(proto: &pb::Cluster, inputs: &Inputs, at: &Scope<'_>) -> Option<Discovery> {
     let discovery = match &proto.cluster_discovery_type {
         None => return Some(Discovery::Static),
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
-            return self::custom(custom, &at.field("cluster_type"));
+            if custom.name == "envoy.cluster.original_dst" && custom.typed_config.is_none() {
+                return original_dst::compile(proto, at).map(Discovery::OriginalDst);
+            }
+            let at = at.field("cluster_type");
+            return match &custom.typed_config {
+                Some(any) if extension::is(any, AGGREGATE) => {
+                    aggregate(any, inputs, &at.field("typed_config"))
+                }
+                _ => self::custom(custom, &at),
+            };
         }
         Some(ClusterDiscoveryType::Type(number)) => DiscoveryType::try_from(*number),
     };
@@ -82,12 +100,25 @@ pub(super) fn compile(proto: &pb::Cluster, at: &Scope<'_>) -> Option<Discovery> 
         Ok(DiscoveryType::Static) => Some(Discovery::Static),
         Ok(DiscoveryType::StrictDns) => Some(Discovery::StrictDns(cluster_dns(proto, at))),
         Ok(DiscoveryType::LogicalDns) => Some(Discovery::LogicalDns(cluster_dns(proto, at))),
-        Ok(other @ (DiscoveryType::Eds | DiscoveryType::OriginalDst)) => at.field("type").reject_value(
-            other.as_str_name(),
-            "clusters of this type are not supported yet",
-            "STATIC, STRICT_DNS and LOGICAL_DNS are",
-        ),
+        Ok(DiscoveryType::Eds) => {
+            let service = proto.eds_cluster_config.as_ref().map_or("", |config| config.service_name.as_str());
+            let service_name = if service.is_empty() { &proto.name } else { service };
+            Some(Discovery::Eds { service_name: service_name.into() })
+        }
+        Ok(DiscoveryType::OriginalDst) => original_dst::compile(proto, at).map(Discovery::OriginalDst),
         Err(_) => at.field("type").reject("there is no such type"),
+    }
+}
+
+/// Where an EDS cluster's endpoints are to be had; `None` for clusters of other types.
+pub(super) fn endpoints_source(proto: &pb::Cluster, at: &Scope<'_>) -> Option<Source> {
+    let at = at.field("eds_cluster_config");
+    let is_eds = proto.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
+    match (&proto.eds_cluster_config, is_eds) {
+        (Some(config), true) => source::compile(config.eds_config.as_ref(), &at.field("eds_config")),
+        (None, true) => at.reject("a cluster of type EDS needs it"),
+        (Some(_), false) => at.reject("eds_cluster_config set in a non-EDS cluster"),
+        (None, false) => None,
     }
 }
 
@@ -99,6 +130,15 @@ pub(super) fn is_single(assignment: &ClusterLoadAssignment) -> bool {
         Some(LbConfig::LoadBalancerEndpoints(list)) => list.lb_endpoints.len() == 1,
         _ => only.lb_endpoints.len() == 1,
     }
+}
+
+/// The clusters that an aggregate cluster is made of. They need not be there yet.
+fn aggregate(any: &Any, inputs: &Inputs, at: &Scope<'_>) -> Option<Discovery> {
+    let config: ClusterConfig = value::payload(any, at)?;
+    let names = config.clusters.iter().map(String::as_str);
+    let slots = inputs.names.intern_all(names.clone());
+    let reference = |(name, slot): (&str, _)| ClusterRef { name: name.into(), slot };
+    Some(Discovery::Aggregate(names.zip(slots).map(reference).collect()))
 }
 
 fn custom(proto: &CustomClusterType, at: &Scope<'_>) -> Option<Discovery> {
@@ -113,7 +153,7 @@ fn custom(proto: &CustomClusterType, at: &Scope<'_>) -> Option<Discovery> {
             return at.field("typed_config").reject_value(
                 &any.type_url,
                 "there is no such cluster type",
-                "envoy.extensions.clusters.dns.v3.DnsCluster is supported",
+                "envoy.extensions.clusters.dns.v3.DnsCluster and envoy.extensions.clusters.aggregate.v3.ClusterConfig are supported",
             );
         }
         None => None,

@@ -9,7 +9,7 @@ use sampan_api::envoy::extensions::upstreams::http::v3::http_protocol_options::U
 use sampan_api::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use sampan_api::{MessageSupport, Support};
 use sampan_model::cluster::{
-    CommonHttpOptions, Http1Options, Http2Keepalive, Http2Options, UpstreamHttpOptions, UpstreamProtocol,
+    CommonHttpOptions, Http1Options, Http2Options, UpstreamHttpOptions, UpstreamProtocol,
 };
 
 use super::super::{Scope, extension, value};
@@ -77,8 +77,9 @@ pub(super) const SUPPORT: &[MessageSupport] = &[
     (
         "envoy.config.core.v3.UpstreamHttpProtocolOptions",
         &[
-            ("auto_sni", Support::Later("there is no TLS to upstreams")),
-            ("auto_san_validation", Support::Later("there is no TLS to upstreams")),
+            ("auto_sni", YES),
+            ("auto_san_validation", YES),
+            ("override_auto_sni_header", Support::Later("the server name is the request's host")),
         ],
     ),
     (
@@ -201,12 +202,18 @@ fn from_typed(
                 at.field("http3_protocol_options").reject::<()>("HTTP/3 is not supported");
             }
         }
-        Some(UpstreamProtocolOptions::AutoConfig(_)) => {
-            return at.field("auto_config").reject_value(
-                "",
-                "the protocol can be settled by ALPN only over TLS, which is not supported yet",
-                "use explicit_http_config",
+        Some(UpstreamProtocolOptions::AutoConfig(auto)) => {
+            let at = at.field("auto_config");
+            options.protocol = UpstreamProtocol::Auto;
+            both(
+                auto.http_protocol_options.as_ref(),
+                auto.http2_protocol_options.as_ref(),
+                &mut options,
+                &at,
             );
+            if auto.http3_protocol_options.is_some() {
+                at.field("http3_protocol_options").reject::<()>("HTTP/3 is not supported");
+            }
         }
         None => return at.reject("upstream_protocol_options is required"),
     }
@@ -379,22 +386,6 @@ fn http2_options(proto: &core::Http2ProtocolOptions, at: &Scope<'_>) -> Http2Opt
         keepalive: proto
             .connection_keepalive
             .as_ref()
-            .and_then(|k| keepalive(k, &at.field("connection_keepalive"))),
+            .and_then(|k| value::http2_keepalive(k, &at.field("connection_keepalive"))),
     }
-}
-
-fn keepalive(proto: &core::KeepaliveSettings, at: &Scope<'_>) -> Option<Http2Keepalive> {
-    let Some(timeout) = value::duration(proto.timeout.as_ref(), &at.field("timeout")) else {
-        return at.field("timeout").reject("a keep-alive needs a timeout");
-    };
-    Some(Http2Keepalive {
-        interval: value::duration(proto.interval.as_ref(), &at.field("interval")),
-        timeout,
-        interval_jitter_percent: value::percent(proto.interval_jitter.as_ref())
-            .map_or(15, |p| p.clamp(0.0, 100.0) as u32),
-        connection_idle_interval: value::duration(
-            proto.connection_idle_interval.as_ref(),
-            &at.field("connection_idle_interval"),
-        ),
-    })
 }

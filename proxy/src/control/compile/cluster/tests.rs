@@ -1,23 +1,24 @@
 //! Clusters as YAML in, model values or refusals out.
 
 use sampan_api::{Descriptors, Document, Format, Policy, decode};
-use sampan_model::cluster::{HostAddress, LookupFamily, UpstreamProtocol};
+use sampan_model::cluster::{BindAddress, HostAddress, LookupFamily, OriginalDst, UpstreamProtocol};
 use sampan_model::lb::LbPolicy;
 
 use super::super::scope::Rejects;
 use super::*;
 
-fn compiled(yaml: &str) -> Result<Compiled, Vec<String>> {
+pub(super) fn compiled(yaml: &str) -> Result<Compiled, Vec<String>> {
     let document = Document::parse(yaml, Format::Yaml).unwrap();
     let proto = decode::<pb::Cluster>(Descriptors::load(), &document, Policy::default()).unwrap().value;
     let rejects = Rejects::default();
-    let compiled = compile(&proto, &Scope::root("cluster c", &rejects));
+    let compiled =
+        compile(&proto, &super::super::tls::Inputs::default(), &Scope::root("cluster c", &rejects));
     let told: Vec<_> = rejects.into_vec().iter().map(|r| format!("{}: {}", r.path, r.reason)).collect();
     assert_eq!(compiled.is_some(), told.is_empty(), "{told:?}");
     compiled.ok_or(told)
 }
 
-fn refused(yaml: &str, wanted: &str) {
+pub(super) fn refused(yaml: &str, wanted: &str) {
     let told = compiled(yaml).map(|c| c.config.name).unwrap_err().join("\n");
     assert!(told.contains(wanted), "{told}");
 }
@@ -116,10 +117,64 @@ load_balancing_policy:
         '@type': type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest
         selection_method: FULL_SCAN";
     assert!(matches!(of(list), LbPolicy::LeastRequest(settings) if settings.full_scan));
-    refused("{name: c, lb_policy: RING_HASH}", "lb_policy: this policy is not supported yet");
+    refused(
+        "{name: c, lb_policy: CLUSTER_PROVIDED}",
+        "lb_policy: cluster provided LB specified but the cluster did not provide one",
+    );
     refused(
         "{name: c, load_balancing_policy: {policies: []}}",
         "load_balancing_policy.policies: none of these",
+    );
+}
+
+#[test]
+fn hashing_policies_in_both_forms() {
+    let typed = |name: &str, fields: &str| {
+        format!(
+            "{{name: c, load_balancing_policy: {{policies: [{{typed_extension_config: {{name: x, typed_config: {{\
+             '@type': type.googleapis.com/envoy.extensions.load_balancing_policies.{name}, {fields}}}}}}}]}}}}"
+        )
+    };
+    let of = |yaml: &str| compiled(yaml).unwrap().config.lb_policy;
+    let named = "{name: c, lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 7, hash_function: MURMUR_HASH_2}}";
+    let LbPolicy::RingHash(ring) = of(named) else { panic!() };
+    assert!((ring.minimum, ring.maximum, ring.murmur) == (7, 8 << 20, true));
+    assert_eq!(
+        of(&typed("ring_hash.v3.RingHash", "minimum_ring_size: 7, hash_function: MURMUR_HASH_2")),
+        of(named)
+    );
+    let maglev = "{name: c, lb_policy: MAGLEV, common_lb_config: {consistent_hashing_lb_config: {use_hostname_for_hashing: true}}}";
+    let fields = "consistent_hashing_lb_config: {use_hostname_for_hashing: true}";
+    assert_eq!(of(&typed("maglev.v3.Maglev", fields)), of(maglev));
+    refused(
+        "{name: c, lb_policy: MAGLEV, maglev_lb_config: {table_size: 100}}",
+        "maglev_lb_config.table_size: The table size of maglev must be prime number",
+    );
+    refused(
+        "{name: c, lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 3, maximum_ring_size: 2}}",
+        "minimum_ring_size (3) > maximum_ring_size (2)",
+    );
+}
+
+#[test]
+fn subsets_in_both_forms() {
+    let body = "subset_selectors: [{keys: [v, s], fallback_policy: KEYS_SUBSET, fallback_keys_subset: [v]}], \
+                fallback_policy: DEFAULT_SUBSET, default_subset: {v: '1'}";
+    let named =
+        compiled(&format!("{{name: c, lb_subset_config: {{{body}}}}}")).unwrap().config.subsets.unwrap();
+    let subset = format!(
+        "{{name: c, load_balancing_policy: {{policies: [{{typed_extension_config: {{name: x, typed_config: {{\
+         '@type': type.googleapis.com/envoy.extensions.load_balancing_policies.subset.v3.Subset, {body}, \
+         subset_lb_policy: {{policies: [{{typed_extension_config: {{name: rr, typed_config: \
+         {{'@type': type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}}}}]}}}}}}}}]}}}}"
+    );
+    let typed = compiled(&subset).unwrap().config;
+    assert_eq!((typed.subsets.unwrap(), typed.lb_policy), (named.clone(), LbPolicy::Random));
+    assert_eq!(named.selectors[0].keys, ["s".into(), "v".into()]);
+    let equal = "{keys: [v], fallback_policy: KEYS_SUBSET, fallback_keys_subset: [v]}";
+    refused(
+        &format!("{{name: c, lb_subset_config: {{subset_selectors: [{equal}]}}}}"),
+        "subset_selectors[0].fallback_keys_subset: fallback_keys_subset cannot be equal",
     );
 }
 
@@ -139,7 +194,7 @@ fn protocols_by_typed_options_and_by_old_fields() {
     assert_eq!((idle.protocol, idle.common.idle_timeout), (UpstreamProtocol::UseDownstream, None));
     assert_eq!(http("{name: c, http2_protocol_options: {}}").protocol, UpstreamProtocol::Http2);
     assert_eq!(http("{name: c, max_requests_per_connection: 3}").common.max_requests_per_connection, Some(3));
-    refused(&typed("auto_config: {}"), "over TLS");
+    refused(&typed("auto_config: {}"), "non-ALPN transport socket");
     refused("{name: c, http2_protocol_options: {}, http_protocol_options: {}}", "Both HTTP1 and HTTP2");
     refused(
         "{name: c, typed_extension_protocol_options: {x: {'@type': type.googleapis.com/google.protobuf.Struct, value: {}}}}",
@@ -158,13 +213,122 @@ fn what_would_be_unsafe_to_drop_is_refused() {
                {'@type': type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}}";
     assert!(compiled(raw).is_ok());
     assert!(compiled("{name: c, transport_socket: {name: envoy.transport_sockets.raw_buffer}}").is_ok());
-    refused("{name: c, type: EDS}", "type: clusters of this type are not supported yet");
+    refused("{name: c, type: EDS}", "eds_cluster_config: a cluster of type EDS needs it");
+    refused(
+        "{name: c, type: STATIC, eds_cluster_config: {eds_config: {ads: {}}}}",
+        "eds_cluster_config set in a non-EDS cluster",
+    );
+}
+
+#[test]
+fn original_destinations_by_type_and_by_name() {
+    let of = |yaml: &str| match compiled(yaml).unwrap().config.discovery {
+        Discovery::OriginalDst(settings) => settings,
+        other => panic!("{other:?}"),
+    };
+    let plain = "name: c, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED";
+    assert_eq!(of(&format!("{{{plain}}}")), OriginalDst::default());
+    assert_eq!(
+        of("{name: c, cluster_type: {name: envoy.cluster.original_dst}, lb_policy: CLUSTER_PROVIDED}"),
+        OriginalDst::default()
+    );
+    let extension =
+        "type.googleapis.com/envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided";
+    let list = format!(
+        "load_balancing_policy: {{policies: [{{typed_extension_config: {{name: p, typed_config: {{'@type': {extension}}}}}}}]}}"
+    );
+    assert_eq!(of(&format!("{{name: c, type: ORIGINAL_DST, {list}}}")), OriginalDst::default());
+    let settings = of(&format!(
+        "{{{plain}, original_dst_lb_config: {{use_http_header: true, http_header_name: X-To, upstream_port_override: 15008, \
+         metadata_key: {{key: ns, path: [{{key: a}}, {{key: b}}]}}}}}}"
+    ));
+    assert_eq!((settings.header.as_deref(), settings.port_override), (Some("x-to"), Some(15008)));
+    assert_eq!(settings.metadata, Some(("ns".into(), vec!["a".into(), "b".into()])));
+    let header = of(&format!("{{{plain}, original_dst_lb_config: {{use_http_header: true}}}}")).header;
+    assert_eq!(header.as_deref(), Some("x-envoy-original-dst-host"));
+    assert_eq!(
+        compiled(&format!("{{{plain}, cleanup_interval: 7s}}")).unwrap().config.cleanup_interval.as_secs(),
+        7
+    );
+    refused(
+        "{name: c, type: ORIGINAL_DST}",
+        "lb_policy: LB policy ROUND_ROBIN is not valid for Cluster type ORIGINAL_DST",
+    );
+    refused("{name: c, lb_policy: CLUSTER_PROVIDED}", "lb_policy: cluster provided LB specified");
+    refused(&format!("{{name: c, {list}}}"), "typed_config: cluster provided LB specified");
+    refused(&format!("{{{plain}, load_assignment: {{cluster_name: c}}}}"), "must have no load assignment");
+    refused(
+        &format!("{{{plain}, original_dst_lb_config: {{http_header_name: x}}}}"),
+        "original_dst_lb_config.http_header_name: use_http_header is false",
+    );
+}
+
+#[test]
+fn source_addresses_one_of_each_family() {
+    let bind = |fields: &str| compiled(&format!("{{name: c, upstream_bind_config: {{{fields}}}}}"));
+    let config = bind(
+        "source_address: {address: 127.0.0.6, port_value: 0}, freebind: true, socket_options: [{level: 1, name: 36, int_value: 1}], \
+         extra_source_addresses: [{address: {address: '::6', port_value: 0}, socket_options: {socket_options: []}}]",
+    );
+    let bind_address = config.unwrap().config.bind.unwrap();
+    let shown = |source: &sampan_model::cluster::SourceAddress| {
+        (source.address.to_string(), source.socket_options.as_ref().map(Vec::len))
+    };
+    assert_eq!(
+        bind_address.sources.iter().map(shown).collect::<Vec<_>>(),
+        [("127.0.0.6:0".to_owned(), None), ("[::6]:0".to_owned(), Some(0))]
+    );
+    assert!(bind_address.freebind && bind_address.socket_options.len() == 1);
+    let (one, other) = ("{address: 127.0.0.6, port_value: 0}", "{address: 127.0.0.7, port_value: 0}");
+    let refused = |fields: &str, wanted: &str| {
+        let told = bind(fields).map(|_| ()).unwrap_err().join("\n");
+        assert!(told.contains(wanted), "{told}");
+    };
+    refused(
+        &format!("source_address: {one}, extra_source_addresses: [{{address: {other}}}]"),
+        "two source addresses of the same IP version",
+    );
+    refused(
+        &format!(
+            "source_address: {one}, extra_source_addresses: [{{address: {other}}}, {{address: {other}}}]"
+        ),
+        "only one extra source address",
+    );
+    refused(&format!("extra_source_addresses: [{{address: {one}}}]"), "without a source_address");
+    refused(
+        &format!(
+            "source_address: {one}, additional_source_addresses: [{other}], extra_source_addresses: [{{address: {other}}}]"
+        ),
+        "together with extra_source_addresses",
+    );
+}
+
+#[test]
+fn the_cluster_managers_source_address_is_for_clusters_without_one() {
+    let source = |address: &str| sampan_model::cluster::SourceAddress {
+        address: address.parse().unwrap(),
+        socket_options: None,
+    };
+    let of = |yaml: &str| {
+        let document = Document::parse(yaml, Format::Yaml).unwrap();
+        let proto = decode::<pb::Cluster>(Descriptors::load(), &document, Policy::default()).unwrap().value;
+        let default = BindAddress { sources: vec![source("127.0.0.8:0")], ..BindAddress::default() };
+        let mut inputs = super::super::tls::Inputs::default().fresh();
+        inputs.bind = Some(Arc::new(default));
+        let rejects = Rejects::default();
+        let cluster = compile(&proto, &inputs.fresh(), &Scope::root("c", &rejects)).unwrap();
+        cluster.config.bind.unwrap().sources.first().unwrap().address.to_string()
+    };
+    assert_eq!(of("{name: c}"), "127.0.0.8:0");
+    let own = "{name: c, upstream_bind_config: {source_address: {address: 127.0.0.6, port_value: 0}}}";
+    assert_eq!(of(own), "127.0.0.6:0");
 }
 
 #[test]
 fn every_error_is_told() {
-    let told =
-        compiled("{name: c, lb_policy: MAGLEV, type: EDS, filters: [{name: x}]}").map(|_| ()).unwrap_err();
+    let told = compiled("{name: c, lb_policy: CLUSTER_PROVIDED, type: EDS, filters: [{name: x}]}")
+        .map(|_| ())
+        .unwrap_err();
     assert_eq!(told.len(), 3, "{told:?}");
 }
 

@@ -10,14 +10,17 @@ pub fn needed(config: &HttpConfig) -> bool {
         || !config.filters.is_empty()
         || !config.local_reply.mappers.is_empty()
         || config.local_reply.format.is_some()
+        || config.tracing.as_ref().is_some_and(|tracing| tracing.tracer.is_some())
         || match &config.routes {
             RouteSource::Inline(routes) => in_routes(routes),
+            // What will come is not known yet.
+            RouteSource::Discovered(_) | RouteSource::Scoped(_) => true,
         }
 }
 
 fn in_routes(config: &RouteConfig) -> bool {
     in_ops(&config.headers)
-        || config.table.hosts().iter().any(|host| {
+        || config.table.hosts().any(|host| {
             in_ops(&host.payload().headers) || host.routes().iter().any(|route| in_route(&route.payload))
         })
 }

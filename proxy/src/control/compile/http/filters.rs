@@ -5,18 +5,22 @@
 
 use std::sync::Arc;
 
+use sampan_api::envoy::config::core::v3::ExtensionConfigSource;
 use sampan_api::envoy::config::route::v3::FilterConfig;
+use sampan_api::envoy::extensions::filters::http::on_demand::v3::OnDemand;
 use sampan_api::envoy::extensions::filters::http::router::v3::Router;
 use sampan_api::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use sampan_api::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 use sampan_api::google::protobuf::Any;
 use sampan_api::type_url;
+use sampan_filters::config::FilterContext;
 use sampan_filters::registry;
 
-use super::super::{Scope, network, value};
-use crate::http::config::ConfiguredFilter;
+use super::super::{Context, Scope, extension, network, value};
+use crate::http::config::{ConfiguredFilter, FilterSource};
 use crate::http::route::{FilterOverride, FilterOverrides};
 
+const ON_DEMAND: &str = "envoy.extensions.filters.http.on_demand.v3.OnDemand";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 
@@ -25,19 +29,45 @@ const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 pub struct Chain {
     /// The filters.
     pub filters: Vec<ConfiguredFilter>,
+    /// The `on_demand` filter is there. It is none of the others: what waits is the look-up of the route.
+    pub on_demand: bool,
     /// `router.suppress_envoy_headers`
     pub suppress_envoy_headers: bool,
+    /// `router.start_child_span`
+    pub start_child_span: bool,
 }
 
 /// Compiles `http_filters`.
-pub fn chain(protos: &[pb::HttpFilter], at: &Scope<'_>) -> Chain {
+///
+/// `prefix` is `http.<stat_prefix>.`.
+pub fn chain(protos: &[pb::HttpFilter], prefix: &str, context: &Context, at: &Scope<'_>) -> Chain {
     let mut chain = Chain::default();
     let mut has_router = false;
     for (index, proto) in protos.iter().enumerate() {
         let at = at.index(index);
-        let Some(any) = typed_config(proto, &at) else { continue };
+        let any = match &proto.config_type {
+            Some(ConfigType::TypedConfig(any)) => any,
+            Some(ConfigType::ConfigDiscovery(source)) => {
+                chain.filters.extend(discovered(
+                    proto,
+                    source,
+                    prefix,
+                    context,
+                    &at.field("config_discovery"),
+                ));
+                continue;
+            }
+            None => {
+                at.reject_value::<()>(&proto.name, "the filter has no typed_config", "");
+                continue;
+            }
+        };
+        if extension::is(any, ON_DEMAND) {
+            chain.on_demand |= on_demand(any, &at.field("typed_config"));
+            continue;
+        }
         if type_url::full_name(&any.type_url) != ROUTER {
-            chain.filters.extend(filter(proto, any, &at.field("typed_config")));
+            chain.filters.extend(filter(proto, any, &context.for_filter(prefix), &at.field("typed_config")));
             continue;
         }
         if index + 1 != protos.len() {
@@ -50,6 +80,9 @@ pub fn chain(protos: &[pb::HttpFilter], at: &Scope<'_>) -> Chain {
         has_router = true;
         if let Some(router) = value::payload::<Router>(any, &at.field("typed_config")) {
             chain.suppress_envoy_headers = router.suppress_envoy_headers;
+            #[expect(deprecated, reason = "1.40 accepts start_child_span")]
+            let child_spans = router.start_child_span;
+            chain.start_child_span = child_spans;
             if !router.upstream_http_filters.is_empty() {
                 at.field("typed_config")
                     .field("upstream_http_filters")
@@ -70,19 +103,38 @@ pub fn chain(protos: &[pb::HttpFilter], at: &Scope<'_>) -> Chain {
     chain
 }
 
-fn typed_config<'p>(proto: &'p pb::HttpFilter, at: &Scope<'_>) -> Option<&'p Any> {
-    match &proto.config_type {
-        Some(ConfigType::TypedConfig(any)) => Some(any),
-        Some(ConfigType::ConfigDiscovery(_)) => at.field("config_discovery").reject_value(
-            &proto.name,
-            "filter configuration discovery is not supported yet",
-            "give typed_config",
-        ),
-        None => at.reject_value(&proto.name, "the filter has no typed_config", ""),
+/// Whether requests wait for their virtual hosts.
+fn on_demand(any: &Any, at: &Scope<'_>) -> bool {
+    let config = value::payload::<OnDemand>(any, at);
+    if config.is_some_and(|config| config.odcds.is_some()) {
+        at.field("odcds").reject::<()>("clusters are not discovered on demand");
     }
+    true
 }
 
-fn filter(proto: &pb::HttpFilter, any: &Any, at: &Scope<'_>) -> Option<ConfiguredFilter> {
+/// A filter whose configuration is to be discovered.
+fn discovered(
+    proto: &pb::HttpFilter,
+    source: &ExtensionConfigSource,
+    prefix: &str,
+    context: &Context,
+    at: &Scope<'_>,
+) -> Option<ConfiguredFilter> {
+    let factory = extension::discovered(&proto.name, source, context, at, |any, at| {
+        let Some(entry) = registry::http(type_url::full_name(&any.type_url)) else {
+            return at.reject_value(&any.type_url, "there is no HTTP filter of this type", "");
+        };
+        network::tell((entry.compile)(&any.value, &context.for_filter(prefix)), at)
+    })?;
+    Some(ConfiguredFilter { name: proto.name.as_str().into(), factory, disabled: proto.disabled })
+}
+
+fn filter(
+    proto: &pb::HttpFilter,
+    any: &Any,
+    context: &FilterContext<'_>,
+    at: &Scope<'_>,
+) -> Option<ConfiguredFilter> {
     let Some(entry) = registry::http(type_url::full_name(&any.type_url)) else {
         if proto.is_optional {
             tracing::warn!(target: "config", "{}: the optional filter {:?} is unknown and left out", at.path(), proto.name);
@@ -94,41 +146,47 @@ fn filter(proto: &pb::HttpFilter, any: &Any, at: &Scope<'_>) -> Option<Configure
             "docs/configuration.md lists the filters",
         );
     };
-    let factory = network::tell((entry.compile)(&any.value), at)?;
+    let factory = FilterSource::Fixed(network::tell((entry.compile)(&any.value, context), at)?);
     Some(ConfiguredFilter { name: proto.name.as_str().into(), factory, disabled: proto.disabled })
 }
 
 /// Compiles `typed_per_filter_config`, sorted by name.
 pub fn overrides<'p>(
     protos: impl IntoIterator<Item = (&'p String, &'p Any)>,
+    context: &Context,
     at: &Scope<'_>,
 ) -> FilterOverrides {
     let mut found: Vec<(Arc<str>, FilterOverride)> = protos
         .into_iter()
-        .filter_map(|(name, any)| Some((Arc::from(name.as_str()), one(name, any, &at.key(name))?)))
+        .filter_map(|(name, any)| Some((Arc::from(name.as_str()), one(name, any, context, &at.key(name))?)))
         .collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     FilterOverrides(found)
 }
 
-fn one(name: &str, any: &Any, at: &Scope<'_>) -> Option<FilterOverride> {
+fn one(name: &str, any: &Any, context: &Context, at: &Scope<'_>) -> Option<FilterOverride> {
     if type_url::full_name(&any.type_url) != FILTER_CONFIG {
-        return route_config(name, any, false, at);
+        return route_config(name, any, false, context, at);
     }
     let wrapper: FilterConfig = value::payload(any, at)?;
     match &wrapper.config {
         _ if wrapper.disabled => Some(FilterOverride::Disabled),
         None => at.reject("empty per-route configuration: neither config nor disabled is given"),
-        Some(inner) => route_config(name, inner, wrapper.is_optional, &at.field("config")),
+        Some(inner) => route_config(name, inner, wrapper.is_optional, context, &at.field("config")),
     }
 }
 
 /// A filter's own configuration for a route; none of its own for an unknown filter that is optional.
-fn route_config(name: &str, any: &Any, optional: bool, at: &Scope<'_>) -> Option<FilterOverride> {
+fn route_config(
+    name: &str,
+    any: &Any,
+    optional: bool,
+    context: &Context,
+    at: &Scope<'_>,
+) -> Option<FilterOverride> {
     match registry::http_route(type_url::full_name(&any.type_url)) {
-        Some(compile) => {
-            network::tell(compile(&any.value), at).map(|config| FilterOverride::Enabled(Some(config)))
-        }
+        Some(compile) => network::tell(compile(&any.value, &context.for_filter("")), at)
+            .map(|config| FilterOverride::Enabled(Some(config))),
         None if optional => Some(FilterOverride::Enabled(None)),
         None => at.reject_value(
             &any.type_url,

@@ -8,7 +8,7 @@ use sampan_api::envoy::config::core::v3::http1_protocol_options::header_key_form
 use sampan_api::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 
 use super::super::{Scope, extension, value};
-use crate::http::config::{Http1Options, Http2KeepAlive, Http2Options, HttpTimeouts, Underscores};
+use crate::http::config::{Http1Options, Http2Options, HttpTimeouts, Underscores};
 use crate::http::h1::HeadLimits;
 use crate::http::h1::encode::NameCase;
 
@@ -83,8 +83,7 @@ pub fn http2(proto: Option<&core::Http2ProtocolOptions>, at: &Scope<'_>) -> Http
         keepalive: proto
             .connection_keepalive
             .as_ref()
-            .and_then(|keepalive| http2_keepalive(keepalive, &at.field("connection_keepalive"))),
-        max_outbound_frames: or(proto.max_outbound_frames.as_ref(), defaults.max_outbound_frames),
+            .and_then(|keepalive| value::http2_keepalive(keepalive, &at.field("connection_keepalive"))),
         max_outbound_control_frames: or(
             proto.max_outbound_control_frames.as_ref(),
             defaults.max_outbound_control_frames,
@@ -93,14 +92,15 @@ pub fn http2(proto: Option<&core::Http2ProtocolOptions>, at: &Scope<'_>) -> Http
             proto.max_consecutive_inbound_frames_with_empty_payload.as_ref(),
             defaults.max_consecutive_empty_frames,
         ),
+        max_priority_frames_per_stream: or(
+            proto.max_inbound_priority_frames_per_stream.as_ref(),
+            defaults.max_priority_frames_per_stream,
+        ),
+        max_window_updates_per_data_frame: or(
+            proto.max_inbound_window_update_frames_per_data_frame_sent.as_ref(),
+            defaults.max_window_updates_per_data_frame,
+        ),
     }
-}
-
-fn http2_keepalive(proto: &core::KeepaliveSettings, at: &Scope<'_>) -> Option<Http2KeepAlive> {
-    let interval = value::timeout(proto.interval.as_ref(), None, &at.field("interval"));
-    let timeout = value::timeout(proto.timeout.as_ref(), None, &at.field("timeout"));
-    let Some(timeout) = timeout else { return at.field("timeout").reject("must be at least 1 ms") };
-    Some(Http2KeepAlive { interval: interval?, timeout })
 }
 
 /// All timeouts, of connections and of streams.
@@ -111,10 +111,20 @@ pub fn timeouts(proto: &pb::HttpConnectionManager, at: &Scope<'_>) -> HttpTimeou
     let own = |field: Option<&_>, default, name: &str| value::timeout(field, default, &at.field(name));
     let shared =
         |field: Option<&_>, default, name: &str| value::timeout(field, default, &common_at.field(name));
+    let idle_configured = proto.stream_idle_timeout.is_some();
+    let stream_idle = own(proto.stream_idle_timeout.as_ref(), defaults.stream_idle, "stream_idle_timeout");
+    let flush = if idle_configured { stream_idle } else { defaults.stream_flush };
     HttpTimeouts {
-        request_headers: own(proto.request_headers_timeout.as_ref(), None, "request_headers_timeout"),
+        request_headers: own(
+            proto.request_headers_timeout.as_ref(),
+            defaults.request_headers,
+            "request_headers_timeout",
+        ),
+        body_idle: defaults.body_idle.filter(|_| !idle_configured),
+        stream_flush: own(proto.stream_flush_timeout.as_ref(), flush, "stream_flush_timeout"),
+        stream_flush_configured: proto.stream_flush_timeout.is_some(),
         request: own(proto.request_timeout.as_ref(), None, "request_timeout"),
-        stream_idle: own(proto.stream_idle_timeout.as_ref(), defaults.stream_idle, "stream_idle_timeout"),
+        stream_idle,
         connection_idle: shared(
             common.and_then(|common| common.idle_timeout.as_ref()),
             defaults.connection_idle,

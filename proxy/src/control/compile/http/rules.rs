@@ -12,7 +12,8 @@ use sampan_api::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 
 use super::super::{Scope, extension, listener, value};
 use crate::http::config::{
-    ClientCertForwarding, EscapedSlashes, Forwarding, Normalize, RequestIdRules, ServerHeader, StripPort,
+    ClientCertDetails, ClientCertForwarding, EscapedSlashes, Forwarding, Normalize, RequestIdRules,
+    ServerHeader, StripPort,
 };
 
 const UUID: &str = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
@@ -98,6 +99,7 @@ pub fn request_id(proto: &pb::HttpConnectionManager, at: &Scope<'_>) -> RequestI
         preserve_external: proto.preserve_external_request_id,
         in_response: proto.always_set_request_id_in_response,
         pack_trace_reason: true,
+        for_sampling: true,
     };
     let at = at.field("request_id_extension");
     let at = at.field("typed_config");
@@ -106,6 +108,8 @@ pub fn request_id(proto: &pb::HttpConnectionManager, at: &Scope<'_>) -> RequestI
         Some(any) if extension::is(any, UUID) => {
             if let Some(config) = value::payload::<UuidRequestIdConfig>(any, &at) {
                 rules.pack_trace_reason = value::switch(config.pack_trace_reason.as_ref()).unwrap_or(true);
+                rules.for_sampling =
+                    value::switch(config.use_request_id_for_trace_sampling.as_ref()).unwrap_or(true);
             }
         }
         Some(any) => {
@@ -175,6 +179,18 @@ pub fn client_cert(proto: &pb::HttpConnectionManager) -> ClientCertForwarding {
         ForwardClientCertDetails::AppendForward => ClientCertForwarding::AppendForward,
         ForwardClientCertDetails::SanitizeSet => ClientCertForwarding::SanitizeSet,
         ForwardClientCertDetails::AlwaysForwardOnly => ClientCertForwarding::AlwaysForwardOnly,
+    }
+}
+
+/// `set_current_client_cert_details`
+pub fn client_cert_details(proto: &pb::HttpConnectionManager) -> ClientCertDetails {
+    let Some(details) = &proto.set_current_client_cert_details else { return ClientCertDetails::default() };
+    ClientCertDetails {
+        subject: value::switch(details.subject.as_ref()).unwrap_or(false),
+        cert: details.cert,
+        chain: details.chain,
+        dns: details.dns,
+        uri: details.uri,
     }
 }
 

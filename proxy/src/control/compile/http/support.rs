@@ -4,10 +4,25 @@ use sampan_api::{MessageSupport, Support};
 
 const YES: Support = Support::Supported;
 const REFUSED: Support = Support::Later("a connection manager that sets it is refused");
-const TLS: Support = Support::Later("client certificates are not read, for lack of TLS");
 
 /// The rows.
-pub const SUPPORT: &[&[MessageSupport]] = &[MANAGER, PARTS, OPTIONS];
+pub const SUPPORT: &[&[MessageSupport]] =
+    &[MANAGER, CLIENT_CERTIFICATE, RDS, ON_DEMAND, super::scoped::SUPPORT, PARTS, OPTIONS];
+
+const ON_DEMAND: &[MessageSupport] = &[(
+    "envoy.extensions.filters.http.on_demand.v3.OnDemand",
+    &[("odcds", Support::Later("a filter that sets it is refused"))],
+)];
+
+const RDS: &[MessageSupport] = &[(
+    "envoy.extensions.filters.network.http_connection_manager.v3.Rds",
+    &[("config_source", YES), ("route_config_name", YES)],
+)];
+
+const CLIENT_CERTIFICATE: &[MessageSupport] = &[(
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails",
+    &[("subject", YES), ("cert", YES), ("chain", YES), ("dns", YES), ("uri", YES)],
+)];
 
 const MANAGER: &[MessageSupport] = &[(
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -53,20 +68,23 @@ const MANAGER: &[MessageSupport] = &[(
         ("stream_error_on_invalid_http_message", YES),
         ("strip_trailing_host_dot", YES),
         ("append_x_forwarded_port", YES),
-        ("rds", REFUSED),
-        ("scoped_routes", REFUSED),
+        ("rds", YES),
+        ("scoped_routes", YES),
         ("early_header_mutation_extensions", REFUSED),
         ("typed_header_validation_config", REFUSED),
         ("path_normalization_options", REFUSED),
-        ("tracing", Support::Later("requests are not traced")),
+        ("tracing", YES),
         ("http3_protocol_options", Support::Later("HTTP/3 is not spoken")),
-        ("stream_flush_timeout", Support::Later("stream_idle_timeout covers responses that are not read")),
+        ("stream_flush_timeout", YES),
         ("drain_timeout_jitter", Support::Later("drain_timeout has no jitter")),
         ("access_log_flush_interval", Support::Later("a line is written when the request is over")),
         ("flush_access_log_on_new_request", Support::Later("a line is written when the request is over")),
         ("access_log_options", Support::Later("a line is written when the request is over")),
-        ("set_current_client_cert_details", TLS),
-        ("forward_client_cert_matcher", TLS),
+        ("set_current_client_cert_details", YES),
+        (
+            "forward_client_cert_matcher",
+            Support::Later("forward_client_cert_details applies to every request"),
+        ),
         ("proxy_status_config", Support::Later("no Proxy-Status header is sent")),
         ("append_local_overload", Support::Later("no x-envoy-local-overloaded header is sent")),
         ("add_proxy_protocol_connection_state", Support::Later("the PROXY protocol is not read")),
@@ -86,7 +104,7 @@ const PARTS: &[MessageSupport] = &[
             ("typed_config", YES),
             ("is_optional", YES),
             ("disabled", YES),
-            ("config_discovery", REFUSED),
+            ("config_discovery", YES),
         ],
     ),
     (
@@ -103,10 +121,7 @@ const PARTS: &[MessageSupport] = &[
     ),
     (
         "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig",
-        &[
-            ("pack_trace_reason", YES),
-            ("use_request_id_for_trace_sampling", Support::Later("requests are not traced")),
-        ],
+        &[("pack_trace_reason", YES), ("use_request_id_for_trace_sampling", YES)],
     ),
     (
         "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig",
@@ -118,7 +133,7 @@ const PARTS: &[MessageSupport] = &[
             ("suppress_envoy_headers", YES),
             ("upstream_http_filters", REFUSED),
             ("dynamic_stats", Support::Ignored("stats are created when they are first written")),
-            ("start_child_span", Support::Later("requests are not traced")),
+            ("start_child_span", YES),
             ("upstream_log", Support::Later("no upstream access log is written")),
             ("upstream_log_options", Support::Later("no upstream access log is written")),
             ("strict_check_headers", Support::Later("malformed x-envoy headers are ignored")),
@@ -185,9 +200,16 @@ const OPTIONS: &[MessageSupport] = &[
             ("initial_stream_window_size", YES),
             ("initial_connection_window_size", YES),
             ("allow_connect", YES),
-            ("max_outbound_frames", YES),
+            (
+                "max_outbound_frames",
+                Support::Ignored(
+                    "frames are not queued: a stream is read no further while its client does not read",
+                ),
+            ),
             ("max_outbound_control_frames", YES),
             ("max_consecutive_inbound_frames_with_empty_payload", YES),
+            ("max_inbound_priority_frames_per_stream", YES),
+            ("max_inbound_window_update_frames_per_data_frame_sent", YES),
             ("stream_error_on_invalid_http_messaging", YES),
             ("override_stream_error_on_invalid_http_message", YES),
             ("connection_keepalive", YES),
@@ -199,8 +221,8 @@ const OPTIONS: &[MessageSupport] = &[
         &[
             ("interval", YES),
             ("timeout", YES),
-            ("interval_jitter", Support::Later("the interval has no jitter")),
-            ("connection_idle_interval", Support::Later("only the interval counts")),
+            ("interval_jitter", YES),
+            ("connection_idle_interval", Support::Ignored("it is for upstream connections")),
         ],
     ),
     (

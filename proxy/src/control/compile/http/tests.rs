@@ -71,7 +71,7 @@ delayed_close_timeout: 0s",
     assert_eq!(config.http1.name_case, NameCase::Preserve);
     assert!(config.http1.accept_http_10 && !config.http1.allow_absolute_url && config.http1.enable_trailers);
     assert_eq!((config.http2.max_concurrent_streams, config.http2.stream_window), (5, 65535));
-    assert_eq!(config.http2.keepalive.map(|k| k.interval), Some(Duration::from_secs(3)));
+    assert_eq!(config.http2.keepalive.and_then(|k| k.interval), Some(Duration::from_secs(3)));
     assert!(config.http2.allow_connect && config.stream_error_on_invalid);
 }
 
@@ -142,7 +142,7 @@ fn the_router_comes_last() {
         &["http_filters[0]: this non-terminal filter is the last filter in a http filter chain"],
     );
     let unknown =
-        "{name: u, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua}}";
+        "{name: u, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm}}";
     refused(
         http(&format!("{ROUTES}\nhttp_filters: [{unknown}, {ROUTER}]")),
         &["http_filters[0].typed_config: there is no HTTP filter \"u\" of this type"],
@@ -155,9 +155,11 @@ fn the_router_comes_last() {
 fn refusals_tell_where() {
     refused(
         http(&format!(
-            "rds: {{route_config_name: r, config_source: {{ads: {{}}}}}}\nhttp_filters: [{ROUTER}]"
+            "rds: {{route_config_name: r, config_source: {{path: /nowhere}}}}\nhttp_filters: [{ROUTER}]"
         )),
-        &["rds: route discovery needs xDS, which is not supported yet"],
+        &[
+            "rds.config_source.path: paths must refer to an existing path in the system: '/nowhere' does not exist",
+        ],
     );
     refused(
         with_routes(

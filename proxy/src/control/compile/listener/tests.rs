@@ -91,8 +91,7 @@ default_filter_chain: {{name: d, filters: [{ECHO}]}}
     ))
     .unwrap();
     assert_eq!(found.chains.chains.len(), 2);
-    assert_eq!(found.chains.chains[0].0.source_ranges, ["10.0.0.0/8".parse().unwrap()]);
-    assert!(matches!(found.chains.chains[1].1.terminal, Terminal::Http(_)));
+    assert!(matches!(found.chains.chains[1].terminal, Terminal::Http(_)));
     assert_eq!(&*found.chains.default.unwrap().name, "d");
 }
 
@@ -108,9 +107,9 @@ fn refusals_tell_where() {
     );
     refused(
         with_echo(
-            "listener_filters: [{name: tls, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}}]",
+            "listener_filters: [{name: limit, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit}}]",
         ),
-        &["listener_filters[0]: the listener filter \"tls\" is not supported yet"],
+        &["listener_filters[0].typed_config: there is no listener filter \"limit\" of this type"],
     );
     let twice = format!(
         "
@@ -118,7 +117,7 @@ address: {{socket_address: {{protocol: UDP, address: 127.0.0.1, port_value: 80}}
 filter_chains:
 - {{name: one, filters: [{ECHO}], filter_chain_match: {{source_ports: [1, 2]}}}}
 - {{name: two, filters: [{ECHO}], filter_chain_match: {{source_ports: [2, 3]}}}}
-- {{name: three, filters: [{ECHO}], filter_chain_match: {{server_names: [x]}}}}
+- {{name: three, filters: [{ECHO}], filter_chain_match: {{server_names: ['x.*']}}}}
 - {{name: four, filters: [{ECHO}, {ECHO}], filter_chain_match: {{destination_port: 1}}, transport_socket: {{name: tls, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext}}}}}}
 "
     );
@@ -126,10 +125,10 @@ filter_chains:
         listener(&twice),
         &[
             "address.socket_address.protocol: only TCP is supported yet",
-            "filter_chains[1].filter_chain_match: filter chain \"two\" has the same matching rules as \"one\"",
-            "filter_chains[2].filter_chain_match.server_names: this criterion is not supported yet",
-            "filter_chains[3].transport_socket.typed_config: this transport socket is not supported yet",
+            "filter_chains[2].filter_chain_match.server_names[0]: a wildcard can only be the whole first label",
+            "filter_chains[3].transport_socket.typed_config.common_tls_context: is required",
             "filter_chains[3].filters[0]: this terminal filter must be the last filter in a network filter chain",
+            "filter_chains[1].filter_chain_match: filter chain \"two\" has matching rules that overlap with those of \"one\"",
         ],
     );
 }

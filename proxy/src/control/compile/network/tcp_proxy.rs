@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use sampan_api::envoy::extensions::filters::network::tcp_proxy::v3 as pb;
 use sampan_api::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use sampan_api::envoy::r#type::v3::hash_policy::PolicySpecifier;
 use sampan_api::{MessageSupport, Support};
 use sampan_model::route::{ClusterRef, WeightedCluster, WeightedClusters, WeightedTarget};
 
-use super::super::{Context, Scope, access_log, value};
+use super::super::{Context, Scope, access_log, labels, value};
 use crate::tcp::config::{TcpCluster, TcpConfig};
 
 const YES: Support = Support::Supported;
@@ -33,8 +34,8 @@ pub const SUPPORT: &[MessageSupport] = &[
                 Support::Ignored("it has no effect in Envoy either; idle_timeout has"),
             ),
             ("upstream_idle_timeout", Support::Ignored("it has no effect in Envoy either; idle_timeout has")),
-            ("metadata_match", Support::Later("hosts are not chosen by metadata")),
-            ("hash_policy", Support::Later("hosts are not chosen by hash")),
+            ("metadata_match", YES),
+            ("hash_policy", YES),
             ("backoff_options", Support::Later("the next attempt to connect starts at once")),
             (
                 "max_downstream_connection_duration_jitter_percentage",
@@ -49,14 +50,12 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("check_drain_close", Support::Later("connections are not closed early when the process drains")),
         ],
     ),
+    ("envoy.type.v3.HashPolicy", &[("source_ip", YES), ("filter_state", REFUSED)]),
+    ("envoy.type.v3.HashPolicy.SourceIp", &[]),
     ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster", &[("clusters", YES)]),
     (
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight",
-        &[
-            ("name", YES),
-            ("weight", YES),
-            ("metadata_match", Support::Later("hosts are not chosen by metadata")),
-        ],
+        &[("name", YES), ("weight", YES), ("metadata_match", YES)],
     ),
 ];
 
@@ -72,10 +71,13 @@ pub fn compile(proto: &pb::TcpProxy, context: &Context, at: &Scope<'_>) -> Optio
     let config = TcpConfig {
         stat_prefix: proto.stat_prefix.as_str().into(),
         cluster: cluster?,
+        clusters_by_name: context.slots.clone(),
         idle_timeout: value::timeout(proto.idle_timeout.as_ref(), Some(IDLE), &at.field("idle_timeout")),
         max_duration: value::timeout(proto.max_downstream_connection_duration.as_ref(), None, &max_duration),
         max_connect_attempts: value::number_or(proto.max_connect_attempts.as_ref(), 1).max(1),
-        access_logs: access_log::access_logs(&proto.access_log, &context.log_files, &at.field("access_log")),
+        hash_source_ip: hashes_source_ip(proto, at),
+        criteria: labels::criteria(proto.metadata_match.as_ref(), None),
+        access_logs: access_log::access_logs(&proto.access_log, context, &at.field("access_log")),
     };
     (at.rejects().len() == found_before).then_some(config)
 }
@@ -94,7 +96,7 @@ fn cluster(proto: &pb::TcpProxy, context: &Context, at: &Scope<'_>) -> Option<Tc
                 .map(|entry| WeightedCluster {
                     target: WeightedTarget::Cluster(named(&entry.name)),
                     weight: entry.weight,
-                    payload: (),
+                    payload: labels::criteria(proto.metadata_match.as_ref(), entry.metadata_match.as_ref()),
                 })
                 .collect();
             match WeightedClusters::new(entries) {
@@ -104,6 +106,23 @@ fn cluster(proto: &pb::TcpProxy, context: &Context, at: &Scope<'_>) -> Option<Tc
         }
         None => at.reject("neither cluster nor weighted_clusters is given"),
     }
+}
+
+fn hashes_source_ip(proto: &pb::TcpProxy, at: &Scope<'_>) -> bool {
+    let at = at.field("hash_policy");
+    let mut by_source = false;
+    for (index, policy) in proto.hash_policy.iter().enumerate() {
+        match &policy.policy_specifier {
+            Some(PolicySpecifier::FilterState(state)) => {
+                let at = at.index(index);
+                let reason = "hashing filter state is not supported";
+                at.field("filter_state").reject_value::<()>(&state.key, reason, "source_ip is");
+            }
+            Some(PolicySpecifier::SourceIp(_)) => by_source = true,
+            None => {}
+        }
+    }
+    by_source
 }
 
 /// What would change the meaning of the filter if it were left out.

@@ -72,9 +72,10 @@ fn refusals_tell_where() {
         &["filters[0].typed_config: there is no network filter \"x\" of this type"],
     );
     refused(
-        chain("[{name: x, config_discovery: {type_urls: [t], config_source: {ads: {}}}}, {name: z}]"),
+        chain("[{name: x, config_discovery: {type_urls: [t], config_source: {path: /nowhere}}}, {name: z}]"),
         &[
-            "filters[0].config_discovery: filter configuration discovery is not supported yet",
+            "filters[0].config_discovery.config_source.path: paths must refer to an existing path in the system: \
+             '/nowhere' does not exist",
             "filters[1]: the filter has no typed_config",
         ],
     );

@@ -14,8 +14,9 @@ use sampan_model::route::{
 };
 
 use super::super::http::filters;
-use super::super::{Scope, extension, headers, value};
-use super::Build;
+use super::super::{Scope, extension, headers, labels, value};
+use super::special::{self, Inherited};
+use super::{Build, hashing, retry};
 use crate::http::route::{Forward, WeightedPayload};
 
 const URI_TEMPLATE: &str = "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig";
@@ -25,6 +26,7 @@ pub fn compile(
     proto: &pb::RouteAction,
     matcher: Option<&RouteMatch>,
     build: &Build<'_>,
+    inherited: &Inherited,
     at: &Scope<'_>,
 ) -> Option<Box<Forward>> {
     let found_before = at.rejects().len();
@@ -33,6 +35,10 @@ pub fn compile(
     let host_rewrite = host_rewrite(proto, at);
     let timeouts = timeouts(proto, at);
     let (upgrades, terminate_connect) = upgrades(proto, at);
+    let hash_policies = hashing::compile(&proto.hash_policy, &at.field("hash_policy"));
+    let criteria = labels::criteria(proto.metadata_match.as_ref(), None);
+    let retry = retry::compile(proto.retry_policy.as_ref(), &at.field("retry_policy"));
+    let special = special::compile(proto, build, inherited, at);
     let mut action = RouteAction::new(cluster?);
     action.cluster_not_found_status = match proto.cluster_not_found_response_code() {
         ClusterNotFoundResponseCode::ServiceUnavailable => 503,
@@ -48,8 +54,19 @@ pub fn compile(
         RoutingPriority::High => Priority::High,
     };
     let auto_host_rewrite = matches!(action.host_rewrite, HostRewrite::Auto);
-    (at.rejects().len() == found_before)
-        .then(|| Box::new(Forward { action, upgrades, terminate_connect, auto_host_rewrite }))
+    (at.rejects().len() == found_before).then(|| {
+        Box::new(Forward {
+            action,
+            upgrades,
+            terminate_connect,
+            auto_host_rewrite,
+            hash_policies,
+            criteria,
+            retry,
+            buffer_limit: None,
+            special,
+        })
+    })
 }
 
 fn cluster(
@@ -65,7 +82,8 @@ fn cluster(
             header_name(name, &at.field("cluster_header")).map(ClusterSpecifier::Header)
         }
         Some(ProtoSpecifier::WeightedClusters(weighted)) => {
-            self::weighted(weighted, build, &at.field("weighted_clusters")).map(ClusterSpecifier::Weighted)
+            let at = at.field("weighted_clusters");
+            self::weighted(weighted, proto, build, &at).map(ClusterSpecifier::Weighted)
         }
         Some(ProtoSpecifier::ClusterSpecifierPlugin(name)) => {
             at.field("cluster_specifier_plugin").reject_value(name, "there is no such plugin", "")
@@ -83,13 +101,14 @@ fn header_name(name: &str, at: &Scope<'_>) -> Option<HeaderName> {
 
 fn weighted(
     proto: &pb::WeightedCluster,
+    action: &pb::RouteAction,
     build: &Build<'_>,
     at: &Scope<'_>,
 ) -> Option<WeightedClusters<WeightedPayload>> {
     let list = at.field("clusters");
     let each = proto.clusters.iter().enumerate();
     let entries: Vec<_> =
-        each.filter_map(|(index, entry)| weight(entry, build, &list.index(index))).collect();
+        each.filter_map(|(index, entry)| weight(entry, action, build, &list.index(index))).collect();
     if entries.len() != proto.clusters.len() {
         return None;
     }
@@ -101,6 +120,7 @@ fn weighted(
 
 fn weight(
     proto: &ClusterWeight,
+    action: &pb::RouteAction,
     build: &Build<'_>,
     at: &Scope<'_>,
 ) -> Option<WeightedCluster<WeightedPayload>> {
@@ -118,11 +138,16 @@ fn weight(
     );
     let payload = WeightedPayload {
         headers: headers::ops(lists, at),
-        filters: filters::overrides(&proto.typed_per_filter_config, &at.field("typed_per_filter_config")),
+        filters: filters::overrides(
+            &proto.typed_per_filter_config,
+            build.context,
+            &at.field("typed_per_filter_config"),
+        ),
         host_rewrite: proto
             .host_rewrite_specifier
             .as_ref()
             .map(|WeightedHost::HostRewriteLiteral(host)| host.as_str().into()),
+        criteria: labels::criteria(action.metadata_match.as_ref(), proto.metadata_match.as_ref()),
     };
     let weight = match value::number(proto.weight.as_ref()) {
         Some(weight) => Some(weight),
@@ -205,6 +230,7 @@ fn host_rewrite(proto: &pb::RouteAction, at: &Scope<'_>) -> Option<HostRewrite> 
 }
 
 /// Timeouts; zero stays zero, which is "off" and not "default".
+#[expect(deprecated, reason = "1.40 accepts max_grpc_timeout and grpc_timeout_offset")]
 fn timeouts(proto: &pb::RouteAction, at: &Scope<'_>) -> RouteTimeouts {
     let own = |field: Option<&_>, name: &str| value::duration(field, &at.field(name));
     let stream = proto.max_stream_duration.as_ref();
@@ -214,6 +240,9 @@ fn timeouts(proto: &pb::RouteAction, at: &Scope<'_>) -> RouteTimeouts {
         request: own(proto.timeout.as_ref(), "timeout"),
         idle: own(proto.idle_timeout.as_ref(), "idle_timeout"),
         flush: own(proto.flush_timeout.as_ref(), "flush_timeout"),
+        has_max_stream: stream.is_some(),
+        max_grpc_timeout: own(proto.max_grpc_timeout.as_ref(), "max_grpc_timeout"),
+        grpc_timeout_offset: own(proto.grpc_timeout_offset.as_ref(), "grpc_timeout_offset"),
         max_stream_duration: inner(
             stream.and_then(|stream| stream.max_stream_duration.as_ref()),
             "max_stream_duration",

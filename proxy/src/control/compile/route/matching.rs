@@ -2,14 +2,10 @@
 
 use sampan_api::envoy::config::core::v3::{RuntimeFractionalPercent, TypedExtensionConfig};
 use sampan_api::envoy::config::route::v3 as pb;
-use sampan_api::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use sampan_api::envoy::config::route::v3::route_match::PathSpecifier;
 use sampan_api::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
-use sampan_api::envoy::r#type::v3::fractional_percent::DenominatorType;
-use sampan_model::fraction::{Denominator, FractionalPercent, RuntimeFraction};
-use sampan_model::route::{
-    CookieMatch, PathMatch, QueryMatch, QueryRule, RouteMatch, TlsContextMatch, UriTemplate,
-};
+use sampan_model::fraction::RuntimeFraction;
+use sampan_model::route::{CookieMatch, PathMatch, RouteMatch, TlsContextMatch, UriTemplate};
 
 use super::super::{Scope, extension, matcher, value};
 
@@ -33,7 +29,7 @@ pub fn compile(proto: &pb::RouteMatch, at: &Scope<'_>) -> Option<RouteMatch> {
         path: path(proto, at)?,
         case_sensitive: value::switch(proto.case_sensitive.as_ref()).unwrap_or(true),
         headers: each(&proto.headers, &at.field("headers"), matcher::header),
-        query: each(&proto.query_parameters, &at.field("query_parameters"), query),
+        query: each(&proto.query_parameters, &at.field("query_parameters"), matcher::query),
         cookies: each(&proto.cookies, &at.field("cookies"), cookie),
         runtime_fraction: proto
             .runtime_fraction
@@ -95,17 +91,6 @@ fn template(policy: &TypedExtensionConfig, at: &Scope<'_>) -> Option<UriTemplate
     }
 }
 
-fn query(proto: &pb::QueryParameterMatcher, at: &Scope<'_>) -> Option<QueryMatch> {
-    let rule = match &proto.query_parameter_match_specifier {
-        None => QueryRule::Present(true),
-        Some(QueryParameterMatchSpecifier::PresentMatch(wanted)) => QueryRule::Present(*wanted),
-        Some(QueryParameterMatchSpecifier::StringMatch(rule)) => {
-            QueryRule::String(matcher::string(rule, &at.field("string_match"))?)
-        }
-    };
-    Some(QueryMatch { name: proto.name.as_str().into(), rule })
-}
-
 fn cookie(proto: &pb::CookieMatcher, at: &Scope<'_>) -> Option<CookieMatch> {
     let at = at.field("string_match");
     let matcher = match &proto.string_match {
@@ -115,17 +100,13 @@ fn cookie(proto: &pb::CookieMatcher, at: &Scope<'_>) -> Option<CookieMatch> {
     Some(CookieMatch { name: proto.name.as_str().into(), matcher, invert: proto.invert_match })
 }
 
-fn fraction(proto: &RuntimeFractionalPercent, at: &Scope<'_>) -> Option<RuntimeFraction> {
+/// A fraction of requests.
+pub(super) fn fraction(proto: &RuntimeFractionalPercent, at: &Scope<'_>) -> Option<RuntimeFraction> {
     let Some(default) = &proto.default_value else {
         return at.field("default_value").reject("is required");
     };
-    let denominator = match default.denominator() {
-        DenominatorType::Hundred => Denominator::Hundred,
-        DenominatorType::TenThousand => Denominator::TenThousand,
-        DenominatorType::Million => Denominator::Million,
-    };
     Some(RuntimeFraction {
-        default: FractionalPercent { numerator: default.numerator, denominator },
+        default: value::fraction(default),
         key: (!proto.runtime_key.is_empty()).then(|| proto.runtime_key.as_str().into()),
     })
 }

@@ -5,17 +5,12 @@ use sampan_api::{MessageSupport, Support};
 const YES: Support = Support::Supported;
 const REFUSED: Support = Support::Later("a route configuration that sets it is refused");
 const METADATA: Support = Support::Later("nothing reads the metadata of routes");
-const RETRY: Support = Support::Later("requests are not retried");
-const HEDGE: Support = Support::Later("requests are not hedged");
-const MIRROR: Support = Support::Later("requests are not mirrored");
-const LIMITS: Support = Support::Later("there is no rate limit filter");
+const RETRY: Support = Support::Later("only the retry_policy beside it is read");
 const CORS: Support = Support::Later("there is no CORS filter");
-const BUFFER: Support = Support::Later("the limits of connections apply");
-const TRACING: Support = Support::Later("requests are not traced");
-const INTERNAL: Support = Support::Later("redirects of upstreams are passed on to the client");
 
 /// The rows.
-pub const SUPPORT: &[&[MessageSupport]] = &[TABLE, MATCH, ACTION, ANSWERS];
+pub const SUPPORT: &[&[MessageSupport]] =
+    &[TABLE, MATCH, ACTION, ANSWERS, super::retry::SUPPORT, super::special::SUPPORT];
 
 const TABLE: &[MessageSupport] = &[
     (
@@ -33,15 +28,16 @@ const TABLE: &[MessageSupport] = &[
             ("max_direct_response_body_size_bytes", YES),
             ("ignore_port_in_host_matching", YES),
             ("ignore_path_parameters_in_path_matching", YES),
-            ("vhds", REFUSED),
+            ("vhds", YES),
             ("vhost_header", REFUSED),
             ("cluster_specifier_plugins", REFUSED),
             ("typed_per_filter_config", YES),
             ("route_specifiers", REFUSED),
-            ("request_mirror_policies", MIRROR),
+            ("request_mirror_policies", YES),
             ("metadata", METADATA),
         ],
     ),
+    ("envoy.config.route.v3.Vhds", &[("config_source", YES)]),
     (
         "envoy.config.route.v3.VirtualHost",
         &[
@@ -59,15 +55,15 @@ const TABLE: &[MessageSupport] = &[
             ("matcher", REFUSED),
             ("route_specifiers", REFUSED),
             ("virtual_clusters", Support::Later("these stats are not kept")),
-            ("rate_limits", LIMITS),
+            ("rate_limits", YES),
             ("cors", CORS),
-            ("retry_policy", RETRY),
+            ("retry_policy", YES),
             ("retry_policy_typed_config", RETRY),
-            ("include_is_timeout_retry_header", RETRY),
-            ("hedge_policy", HEDGE),
-            ("request_mirror_policies", MIRROR),
-            ("per_request_buffer_limit_bytes", BUFFER),
-            ("request_body_buffer_limit", BUFFER),
+            ("include_is_timeout_retry_header", YES),
+            ("hedge_policy", YES),
+            ("request_mirror_policies", YES),
+            ("per_request_buffer_limit_bytes", YES),
+            ("request_body_buffer_limit", YES),
             ("metadata", METADATA),
         ],
     ),
@@ -89,10 +85,10 @@ const TABLE: &[MessageSupport] = &[
             ("filter_action", REFUSED),
             ("route_specifiers", REFUSED),
             ("metadata", METADATA),
-            ("decorator", TRACING),
-            ("tracing", TRACING),
-            ("per_request_buffer_limit_bytes", BUFFER),
-            ("request_body_buffer_limit", BUFFER),
+            ("decorator", YES),
+            ("tracing", YES),
+            ("per_request_buffer_limit_bytes", YES),
+            ("request_body_buffer_limit", YES),
         ],
     ),
 ];
@@ -161,27 +157,21 @@ const ACTION: &[MessageSupport] = &[
             ("max_stream_duration", YES),
             ("cluster_specifier_plugin", REFUSED),
             ("inline_cluster_specifier_plugin", REFUSED),
-            ("metadata_match", Support::Later("hosts are not chosen by metadata")),
+            ("metadata_match", YES),
+            ("hash_policy", YES),
             ("early_data_policy", Support::Later("TLS early data is not accepted")),
-            ("retry_policy", RETRY),
+            ("retry_policy", YES),
             ("retry_policy_typed_config", RETRY),
-            ("request_mirror_policies", MIRROR),
-            ("rate_limits", LIMITS),
-            ("include_vh_rate_limits", LIMITS),
-            ("hash_policy", Support::Later("hosts are not chosen by hash")),
+            ("request_mirror_policies", YES),
+            ("rate_limits", YES),
+            ("include_vh_rate_limits", YES),
             ("cors", CORS),
-            (
-                "max_grpc_timeout",
-                Support::Later("max_stream_duration.grpc_timeout_header_max takes its place"),
-            ),
-            (
-                "grpc_timeout_offset",
-                Support::Later("max_stream_duration.grpc_timeout_header_offset takes its place"),
-            ),
-            ("internal_redirect_policy", INTERNAL),
-            ("internal_redirect_action", INTERNAL),
-            ("max_internal_redirects", INTERNAL),
-            ("hedge_policy", HEDGE),
+            ("max_grpc_timeout", YES),
+            ("grpc_timeout_offset", YES),
+            ("internal_redirect_policy", YES),
+            ("internal_redirect_action", YES),
+            ("max_internal_redirects", YES),
+            ("hedge_policy", YES),
         ],
     ),
     (
@@ -192,6 +182,26 @@ const ACTION: &[MessageSupport] = &[
             ("grpc_timeout_header_offset", YES),
         ],
     ),
+    (
+        "envoy.config.route.v3.RouteAction.HashPolicy",
+        &[
+            ("header", YES),
+            ("cookie", YES),
+            ("connection_properties", YES),
+            ("query_parameter", YES),
+            ("filter_state", YES),
+            ("terminal", YES),
+        ],
+    ),
+    ("envoy.config.route.v3.RouteAction.HashPolicy.FilterState", &[("key", YES)]),
+    ("envoy.config.route.v3.RouteAction.HashPolicy.Header", &[("header_name", YES), ("regex_rewrite", YES)]),
+    (
+        "envoy.config.route.v3.RouteAction.HashPolicy.Cookie",
+        &[("name", YES), ("ttl", YES), ("path", YES), ("attributes", YES)],
+    ),
+    ("envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute", &[("name", YES), ("value", YES)]),
+    ("envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties", &[("source_ip", YES)]),
+    ("envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter", &[("name", YES)]),
     (
         "envoy.config.route.v3.RouteAction.UpgradeConfig",
         &[("upgrade_type", YES), ("enabled", YES), ("connect_config", YES)],
@@ -222,7 +232,7 @@ const ACTION: &[MessageSupport] = &[
             ("response_headers_to_remove", YES),
             ("typed_per_filter_config", YES),
             ("host_rewrite_literal", YES),
-            ("metadata_match", Support::Later("hosts are not chosen by metadata")),
+            ("metadata_match", YES),
         ],
     ),
 ];

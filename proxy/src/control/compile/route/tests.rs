@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use sampan_model::retry::{Condition, HostPredicate};
 use sampan_model::route::{
     ClusterSpecifier, HostRewrite, PathMatch, PathRewrite, Priority, Redirect, RedirectPath, WeightedTarget,
 };
 
-use super::super::testing::compiled;
+use super::super::scope::Rejects;
+use super::super::testing::{self, compiled};
 use super::*;
 use crate::http::config::AppendAction;
-use crate::http::route::{FilterOverride, Forward};
+use crate::http::route::{FilterOverride, Forward, InternalRedirects, MirrorCluster, RedirectPredicate};
 
 const FAULT: &str = "'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault";
 const FILTER: &str = "'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig";
@@ -30,7 +32,7 @@ fn with_match(matcher: &str, action: &str) -> Result<RouteConfig, Vec<String>> {
 }
 
 fn first(config: &RouteConfig) -> &Route<RoutePayload> {
-    &config.table.hosts()[0].routes()[0]
+    &config.table.hosts().next().unwrap().routes()[0]
 }
 
 fn forward(config: &RouteConfig) -> &Forward {
@@ -160,7 +162,7 @@ virtual_hosts:
    routes: [{{match: {{prefix: /}}, route: {{cluster: a}}, typed_per_filter_config: {{h: {{{FILTER}, config: {{{FAULT}}}}}}}}}]}}"
     ))
     .unwrap();
-    let host = &found.table.hosts()[0].payload().filters;
+    let host = &found.table.hosts().next().unwrap().payload().filters;
     assert!(matches!(host.of("f"), Some(FilterOverride::Enabled(Some(_)))));
     assert!(matches!(host.of("g"), Some(FilterOverride::Disabled)));
     assert!(matches!(first(&found).payload.filters.of("h"), Some(FilterOverride::Enabled(Some(_)))));
@@ -224,6 +226,169 @@ fn domains_are_claimed_once() {
         &[
             "virtual_hosts[1].domains[0]: only a single wildcard domain is permitted",
             "virtual_hosts[1].domains[1]: only unique values for domains are permitted",
+        ],
+    );
+}
+
+#[test]
+fn a_large_discovered_table_compiles_its_hosts_when_asked() {
+    let host = |at: usize| pb::VirtualHost {
+        name: format!("host-{at}"),
+        domains: vec![format!("h{at}.test")],
+        ..pb::VirtualHost::default()
+    };
+    let many = pb::RouteConfiguration {
+        name: "many".to_owned(),
+        virtual_hosts: (0..=MOST_AT_ONCE).map(host).collect(),
+        ..pb::RouteConfiguration::default()
+    };
+    let rejects = Rejects::default();
+    let config = compile(&many, false, &testing::context(), &Scope::root("r", &rejects)).unwrap();
+    let found = config.table.find_host(b"h200.test").unwrap();
+    assert_eq!((&*found.payload().name, config.table.find_host(b"h999.test").is_none()), ("host-200", true));
+    let mut bad = many;
+    bad.virtual_hosts[7].domains.clear();
+    bad.virtual_hosts[9].domains = vec!["H8.test".to_owned()];
+    assert!(compile(&bad, false, &testing::context(), &Scope::root("r", &rejects)).is_none());
+    let told: Vec<String> = rejects.into_vec().into_iter().map(|reject| reject.path).collect();
+    assert_eq!(
+        told,
+        ["virtual_hosts[7].domains", "virtual_hosts[9].domains[0]"],
+        "they are validated at once"
+    );
+}
+
+#[test]
+fn retry_policies_of_routes_and_hosts() {
+    let previous = "{name: envoy.retry_host_predicates.previous_hosts}";
+    let found = one(&format!(
+        "route: {{cluster: a, retry_policy: {{retry_on: 'reset,connect-failure', num_retries: 4, per_try_timeout: 2s, \
+         retriable_status_codes: [503], retry_back_off: {{base_interval: 0.1s}}, retry_host_predicate: [{previous}], \
+         host_selection_retry_max_attempts: 5}}}}, per_request_buffer_limit_bytes: 9"
+    ))
+    .unwrap();
+    let forward = forward(&found);
+    let retry = forward.retry.as_ref().unwrap();
+    assert!(
+        retry.on.has(Condition::Reset)
+            && retry.on.has(Condition::StatusCodes)
+            && !retry.on.has(Condition::ServerError)
+    );
+    assert_eq!(
+        (retry.retries, retry.per_try_timeout, retry.host_attempts),
+        (4, Some(Duration::from_secs(2)), 5)
+    );
+    assert_eq!(
+        (retry.base_interval, retry.max_interval),
+        (Duration::from_millis(100), Duration::from_secs(1))
+    );
+    assert_eq!(
+        (retry.predicates.as_slice(), forward.buffer_limit),
+        (&[HostPredicate::Previous][..], Some(9))
+    );
+    refused(
+        one("route: {cluster: a, retry_policy: {retry_host_predicate: [{name: mine}]}}"),
+        &["R.route.retry_policy.retry_host_predicate[0].name: there is no such retry host predicate"],
+    );
+}
+
+#[test]
+fn mirrors_come_from_the_level_that_is_nearest() {
+    let found = config(
+        "
+validate_clusters: false
+request_mirror_policies: [{cluster: whole}]
+virtual_hosts:
+- name: plain
+  domains: ['*']
+  routes: [{match: {prefix: /}, route: {cluster: a}}]
+- name: own
+  domains: [own]
+  request_mirror_policies: [{cluster_header: X-To}, {cluster: second}]
+  hedge_policy: {hedge_on_per_try_timeout: true}
+  routes:
+  - {match: {prefix: /own}, route: {cluster: a, hedge_policy: {}, request_mirror_policies: [{cluster: c, host_rewrite_literal: h,
+     disable_shadow_host_suffix_append: true, runtime_fraction: {default_value: {numerator: 5}}, request_headers_mutations: [{remove: X-Gone}]}]}}
+  - {match: {prefix: /}, route: {cluster: a}}",
+    )
+    .unwrap();
+    let specials: Vec<_> = found
+        .table
+        .hosts()
+        .flat_map(sampan_model::route::VirtualHost::routes)
+        .map(|route| {
+            let Action::Forward(forward) = &route.payload.action else { panic!("not forwarded") };
+            let special = forward.special.as_ref().unwrap();
+            let names = special.mirrors.iter().map(|mirror| match &mirror.cluster {
+                MirrorCluster::Named(cluster) => cluster.name.to_string(),
+                MirrorCluster::Header(name) => format!("by {name}"),
+            });
+            (names.collect::<Vec<_>>().join(" "), special.hedge)
+        })
+        .collect();
+    let expected = [("whole", false), ("c", false), ("by x-to second", true)];
+    assert_eq!(specials, expected.map(|(names, hedge)| (names.to_owned(), hedge)));
+    let host = found.table.find_host(b"own").unwrap();
+    let Action::Forward(forward) = &host.routes()[0].payload.action else { panic!("not forwarded") };
+    let mirror = &forward.special.as_ref().unwrap().mirrors[0];
+    assert_eq!((mirror.host.as_deref(), mirror.suffix), (Some("h"), false));
+    assert_eq!(mirror.fraction.as_ref().unwrap().default.numerator, 5);
+    assert_eq!(*mirror.mutations[0].request_remove, ["x-gone".into()]);
+}
+
+#[test]
+fn bad_mirrors_are_refused() {
+    refused(
+        one(
+            "route: {cluster: a, request_mirror_policies: [{}, {cluster: a, cluster_header: x}, {cluster: nobody}, \
+             {cluster: a, request_headers_mutations: [{remove: ':path'}]}]}",
+        ),
+        &[
+            "R.route.request_mirror_policies[0]: Exactly one of cluster or cluster_header in request mirror policy needs to be specified",
+            "R.route.request_mirror_policies[1]: Only one of cluster or cluster_header in request mirror policy can be specified",
+            "R.route.request_mirror_policies[2].cluster: unknown cluster",
+            "R.route.request_mirror_policies[3].request_headers_mutations[0].remove: :-prefixed or host headers may not be removed",
+        ],
+    );
+}
+
+#[test]
+fn internal_redirects() {
+    let kind = "'@type': type.googleapis.com/envoy.extensions.internal_redirect";
+    let found = one(&format!(
+        "route: {{cluster: a, internal_redirect_policy: {{max_internal_redirects: 4, redirect_response_codes: [307, 200], \
+         response_headers_to_copy: [X-Copy], allow_cross_scheme_redirect: true, predicates: [\
+         {{name: p, typed_config: {{{kind}.previous_routes.v3.PreviousRoutesConfig}}}}, \
+         {{name: s, typed_config: {{{kind}.safe_cross_scheme.v3.SafeCrossSchemeConfig}}}}, \
+         {{name: l, typed_config: {{{kind}.allow_listed_routes.v3.AllowListedRoutesConfig, allowed_route_names: [to]}}}}]}}}}"
+    ))
+    .unwrap();
+    let expected = InternalRedirects {
+        most: 4,
+        statuses: vec![307],
+        predicates: vec![
+            RedirectPredicate::PreviousRoutes,
+            RedirectPredicate::SafeCrossScheme,
+            RedirectPredicate::AllowListed(vec!["to".into()]),
+        ],
+        cross_scheme: true,
+        copied: vec!["x-copy".into()],
+    };
+    assert_eq!(forward(&found).special.as_ref().unwrap().redirects, Some(expected));
+    let older = one(
+        "route: {cluster: a, internal_redirect_action: HANDLE_INTERNAL_REDIRECT, max_internal_redirects: 2}",
+    );
+    let older = older.unwrap();
+    let redirects = forward(&older).special.as_ref().unwrap().redirects.clone().unwrap();
+    assert_eq!((redirects.most, redirects.statuses), (2, vec![302]));
+    assert!(forward(&one("route: {cluster: a}").unwrap()).special.is_none());
+    refused(
+        one(
+            "route: {cluster: a, internal_redirect_policy: {response_headers_to_copy: [':path'], predicates: [{name: p}]}}",
+        ),
+        &[
+            "R.route.internal_redirect_policy.predicates[0].typed_config: there is no such internal redirect predicate",
+            "R.route.internal_redirect_policy.response_headers_to_copy[0]: :-prefixed headers or Hosts may not be specified here.",
         ],
     );
 }

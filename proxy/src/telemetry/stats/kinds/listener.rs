@@ -77,3 +77,68 @@ stat_kind! {
     TlsGauge {}
     TlsHistogram {}
 }
+
+stat_kind! {
+    /// The listener filter `tls_inspector`, of all listeners.
+    TlsInspector("tls_inspector.", None);
+    TlsInspectorCounter {
+        AlpnFound = "alpn_found",
+        AlpnNotFound = "alpn_not_found",
+        ClientHelloTooLarge = "client_hello_too_large",
+        SniFound = "sni_found",
+        SniNotFound = "sni_not_found",
+        TlsFound = "tls_found",
+        TlsNotFound = "tls_not_found",
+    }
+    TlsInspectorGauge {}
+    TlsInspectorHistogram {
+        BytesProcessed = "bytes_processed",
+    }
+}
+
+stat_kind! {
+    /// The listener filter `http_inspector`, of all listeners.
+    HttpInspector("http_inspector.", None);
+    HttpInspectorCounter {
+        Http10Found = "http10_found",
+        Http11Found = "http11_found",
+        Http2Found = "http2_found",
+        HttpNotFound = "http_not_found",
+        ReadError = "read_error",
+    }
+    HttpInspectorGauge {}
+    HttpInspectorHistogram {}
+}
+
+stat_kind! {
+    /// The listener filter `proxy_protocol`; the scope is its `stat_prefix`.
+    ProxyProtocol("proxy_proto.", None);
+    ProxyProtocolCounter {
+        NotFoundAllowed = "not_found_allowed",
+        NotFoundDisallowed = "not_found_disallowed",
+    }
+    ProxyProtocolGauge {}
+    ProxyProtocolHistogram {}
+}
+
+stat_kind! {
+    /// A version of the PROXY protocol; the scope is `[<stat_prefix>.]versions.v<n>`.
+    ProxyVersion("proxy_proto.", None);
+    ProxyVersionCounter {
+        Disallowed = "disallowed",
+        Error = "error",
+        Found = "found",
+    }
+    ProxyVersionGauge {}
+    ProxyVersionHistogram {}
+}
+
+stat_kind! {
+    /// What the listener filter `proxy_protocol` counts for all listeners under an older name.
+    ProxyErrors("", None);
+    ProxyErrorsCounter {
+        DownstreamCxProxyProtoError = "downstream_cx_proxy_proto_error",
+    }
+    ProxyErrorsGauge {}
+    ProxyErrorsHistogram {}
+}

@@ -116,9 +116,24 @@ stat_kind! {
 }
 
 stat_kind! {
+    /// `access_logs.grpc_access_log.`: entries for access log services. The workers count what they write and drop, the
+    /// control thread what it sends.
+    GrpcAccessLog("access_logs.grpc_access_log.", None);
+    GrpcAccessLogCounter {
+        GrpcEntriesFlushFailed = "grpc_entries_flush_failed",
+        GrpcEntriesFlushed = "grpc_entries_flushed",
+        LogsDropped = "logs_dropped",
+        LogsWritten = "logs_written",
+    }
+    GrpcAccessLogGauge {}
+    GrpcAccessLogHistogram {}
+}
+
+stat_kind! {
     /// An xDS subscription; the scope is `cluster_manager.cds`, `listener_manager.lds`, `http.<prefix>.rds.<name>` and the like.
     Subscription("", None);
     SubscriptionCounter {
+        ConfigReload = "config_reload",
         InitFetchTimeout = "init_fetch_timeout",
         UpdateAttempt = "update_attempt",
         UpdateFailure = "update_failure",
@@ -135,14 +150,29 @@ stat_kind! {
 }
 
 stat_kind! {
-    /// `control_plane.`, or another scope for a second server.
-    ControlPlane("", None);
-    ControlPlaneCounter {
-        RateLimitEnforced = "rate_limit_enforced",
+    /// `tracing.opentelemetry.`: spans on their way to OTLP collectors.
+    OpenTelemetry("tracing.opentelemetry.", None);
+    OpenTelemetryCounter {
+        SpansDropped = "spans_dropped",
+        SpansSent = "spans_sent",
+        TimerFlushed = "timer_flushed",
     }
-    ControlPlaneGauge {
-        ConnectedState = "connected_state",
-        PendingRequests = "pending_requests",
+    OpenTelemetryGauge {}
+    OpenTelemetryHistogram {}
+}
+
+stat_kind! {
+    /// `tracing.zipkin.`: spans on their way to Zipkin collectors. `spans_dropped` is ours: Envoy does not count them.
+    ZipkinTracing("tracing.zipkin.", None);
+    ZipkinTracingCounter {
+        ReportsDropped = "reports_dropped",
+        ReportsFailed = "reports_failed",
+        ReportsSent = "reports_sent",
+        ReportsSkippedNoCluster = "reports_skipped_no_cluster",
+        SpansDropped = "spans_dropped",
+        SpansSent = "spans_sent",
+        TimerFlushed = "timer_flushed",
     }
-    ControlPlaneHistogram {}
+    ZipkinTracingGauge {}
+    ZipkinTracingHistogram {}
 }

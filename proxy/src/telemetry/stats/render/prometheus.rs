@@ -81,9 +81,9 @@ fn print_families<T>(
 
 /// The family's name and the labels of one stat.
 fn identify<T>(stats: &Stats, sample: &Sample<T>) -> (String, Vec<LabelPair>) {
-    if let Some(tags) = &sample.tags {
+    if let Some((name, tags)) = &sample.tags {
         let labels = tags.iter().map(|(name, value)| label(name, value.clone())).collect();
-        return (family(stats, &sample.name), labels);
+        return (family(stats, name), labels);
     }
     let tagged = stats.config.extractor.extract(&sample.name);
     let labels = tagged.tags.into_iter().map(|(name, value)| label(&name, value)).collect();

@@ -67,7 +67,12 @@ fn declared_scopes_print_the_names_that_envoy_prints() {
     let absent = |name: &&&str| name.contains("watchdog") || name.contains("ghttp2_");
     let missing: Vec<_> = envoys.difference(&ours).filter(|name| !absent(name)).collect();
     assert!(missing.is_empty(), "Envoy also prints {missing:?}");
-    let own = |name: &&&str| name.starts_with("tcp.tp.copied_") || name.starts_with("tcp.tp.spliced_");
+    let own = |name: &&&str| {
+        name.starts_with("tcp.tp.copied_")
+            || name.starts_with("tcp.tp.spliced_")
+            || name.ends_with(".original_dst_self_connect")
+            || name.ends_with(".upstream_rq_keepalive_replay")
+    };
     let extra: Vec<_> = ours.difference(&envoys).filter(|name| !own(name)).collect();
     assert!(extra.is_empty(), "Envoy does not print {extra:?}");
 }
@@ -236,6 +241,9 @@ fn custom_metrics_keep_their_own_names_and_tags() {
         "# TYPE istio_requests_total counter\n\
          istio_requests_total{reporter=\"source\",response_code=\"200\"} 2\n"
     );
+    // The full name, as Envoy joins tags: it is what filters of stats look at.
+    assert_eq!(text(&stats, ""), "istiocustom.istio_requests_total.reporter.source.response_code.200: 2\n");
+    assert_eq!(text(&stats, "filter=response_code.503"), "");
     stats.set_text("control_plane.identifier", "a \"b\"");
     let readouts = prometheus(&stats, "text_readouts&type=TextReadouts");
     assert_eq!(

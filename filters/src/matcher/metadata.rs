@@ -3,7 +3,7 @@
 use sampan_filters_api::info::{DynamicMetadata, MetadataValue};
 use sampan_model::route::StringMatch;
 
-/// A condition on one value. `invert` has no effect here: Envoy's filter ignores it too.
+/// A condition on one value.
 #[derive(Clone, Debug)]
 pub struct MetadataMatch {
     /// The namespace, usually a filter's name.
@@ -14,6 +14,8 @@ pub struct MetadataMatch {
     pub value: ValueMatch,
     /// The result where there is no value.
     pub missing: bool,
+    /// `invert`. It has no effect in [`MetadataMatch::is_match`]: Envoy's filter of access logs ignores it too.
+    pub invert: bool,
 }
 
 /// A condition on a metadata value (`envoy.type.matcher.v3.ValueMatcher`).
@@ -44,6 +46,11 @@ impl MetadataMatch {
             None => self.missing,
             Some(value) => self.value.is_match(value),
         }
+    }
+
+    /// Whether the condition holds, or does not where it is inverted.
+    pub fn holds(&self, metadata: &DynamicMetadata) -> bool {
+        self.is_match(metadata) != self.invert
     }
 }
 

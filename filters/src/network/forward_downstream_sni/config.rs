@@ -1,0 +1,22 @@
+//! The configuration, which is empty.
+
+use std::sync::Arc;
+
+use sampan_api::MessageSupport;
+use sampan_api::istio as pb;
+use sampan_filters_api::network::NetworkFilterFactory;
+
+use super::ForwardDownstreamSni;
+use crate::config::{Compiled, FilterContext, payload};
+
+/// Full name of the message.
+pub const MESSAGE: &str = "io.istio.tcp.forward_downstream_sni.v1.Config";
+
+/// What is read here.
+pub const SUPPORT: &[MessageSupport] = &[(MESSAGE, &[])];
+
+/// Makes the factory.
+pub fn compile(bytes: &[u8], _: &FilterContext<'_>) -> Compiled<Arc<dyn NetworkFilterFactory>> {
+    payload::<pb::ForwardDownstreamSni>(bytes)?;
+    Ok(Arc::new(ForwardDownstreamSni))
+}

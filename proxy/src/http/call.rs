@@ -1,0 +1,321 @@
+//! Side calls of filters ([`sampan_filters_api::call`]): a request of our own to a cluster, over the worker's pools.
+//!
+//! ```text
+//! name -> cluster -> host, breaker -> connection (HTTP/1.1 or 2) -> head and body out, head and body in --> Answer
+//! ```
+//! What is counted is what is counted of any request to the cluster, as an internal one. A connection of the pool that turns out to
+//! have been closed before a byte of the answer came is replaced once. A call that is dropped gives everything back.
+
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use sampan_filters_api::call::{Answer, Call, CallError, CallFuture, Calls};
+use sampan_filters_api::{Known, Protocol, ResponseHead};
+
+use super::body::{BodyError, BodyReader, BodyWriter, Frame, H1Writer};
+use super::h1::encode::{self, Connection};
+use super::h1::response::RequestKind;
+use super::h1::{Framing, HeadLimits};
+use super::h2;
+use super::target::Target;
+use super::upstream::{self, H1Receiver, H2Receiver, Receiver};
+use crate::failure::{Failure, Kind};
+use crate::net::own;
+use crate::telemetry::stats::Origin;
+use crate::upstream::pool;
+use crate::worker::Worker;
+
+/// Makes calls from a worker; borrows it where a stream only begins.
+pub struct WorkerCalls<W>(pub W);
+
+impl<W: Borrow<Rc<Worker>>> Calls for WorkerCalls<W> {
+    fn call(&self, call: Call) -> CallFuture {
+        Box::pin(make(Rc::clone(self.0.borrow()), call))
+    }
+
+    fn share(&self) -> Rc<dyn Calls> {
+        Rc::new(WorkerCalls(Rc::clone(self.0.borrow())))
+    }
+
+    fn charge(&self, cluster: &str, status: u16) {
+        let worker = self.0.borrow();
+        let slot = worker.shared.clusters.slot(cluster.as_bytes()).map(|(_, slot)| slot);
+        if let Some(cluster) = slot.and_then(|slot| worker.cluster(slot)) {
+            // As in Envoy, whoever asked.
+            cluster.stats().response(status, Origin::Internal);
+        }
+    }
+
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()>>>) {
+        tokio::task::spawn_local(task);
+    }
+}
+
+/// Why a call came to nothing.
+enum Fault {
+    Failure(Failure),
+    TooLong,
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        Fault::Failure(failure)
+    }
+}
+
+async fn make(worker: Rc<Worker>, mut call: Call) -> Result<Answer, CallError> {
+    let unknown = || CallError::UnknownCluster(call.cluster.clone());
+    let (_, slot) = worker.shared.clusters.slot(call.cluster.as_bytes()).ok_or_else(unknown)?;
+    let cluster = worker.cluster(slot).ok_or_else(unknown)?;
+    call.timeout = call.timeout.filter(|limit| !limit.is_zero());
+    complete(&mut call);
+    let target = Target::for_call(&worker, cluster, &call.head).map_err(|failure| told(&failure))?;
+    let mut watch = Watch { target: &target, concluded: false };
+    let ended = match call.timeout {
+        None => exchange(&target, &call).await,
+        Some(limit) => tokio::time::timeout(limit, exchange(&target, &call))
+            .await
+            .unwrap_or_else(|_| Err(Failure::from(Kind::ResponseTimeout).into())),
+    };
+    watch.concluded = true;
+    match ended {
+        Ok(answer) => Ok(answer),
+        Err(Fault::TooLong) => Err(CallError::TooLong(call.longest)),
+        Err(Fault::Failure(failure)) => {
+            target.failed(&failure, failure.verdict().status);
+            Err(told(&failure))
+        }
+    }
+}
+
+/// Counts a call that was given up.
+struct Watch<'t> {
+    target: &'t Target<'t>,
+    concluded: bool,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if !self.concluded {
+            self.target.failed(&Kind::DownstreamClosed.into(), 0);
+        }
+    }
+}
+
+/// What Envoy adds to a request of its own.
+fn complete(call: &mut Call) {
+    let head = &mut call.head;
+    if head.scheme().is_empty() {
+        head.set_scheme(b"http");
+    }
+    if call.internal && !head.headers.has(Known::XEnvoyInternal) {
+        head.headers.append_known(Known::XEnvoyInternal, "true");
+    }
+    if call.forwarded_for {
+        let own = own::address().to_string();
+        let chain = match head.headers.known(Known::XForwardedFor) {
+            Some(others) => [others, b",", own.as_bytes()].concat(),
+            None => own.into_bytes(),
+        };
+        head.headers.set_known(Known::XForwardedFor, chain);
+    }
+    if let Some(limit) = call.timeout {
+        let millis = limit.as_millis().max(1);
+        head.headers.set_known(Known::XEnvoyExpectedRqTimeoutMs, itoa::Buffer::new().format(millis));
+    }
+}
+
+/// What a filter learns of a failure.
+fn told(failure: &Failure) -> CallError {
+    match &failure.kind {
+        Kind::NoHost | Kind::SelfConnect => CallError::NoHost,
+        Kind::Overflow => CallError::Overflow,
+        Kind::ResponseTimeout => CallError::Timeout,
+        Kind::Codec(error) => CallError::Unsendable(error.reason),
+        _ => CallError::Failed(failure.verdict().body),
+    }
+}
+
+async fn exchange(target: &Target<'_>, call: &Call) -> Result<Answer, Fault> {
+    let protocol = match target.protocol(Protocol::Http11) {
+        Some(protocol) => protocol,
+        None => pool::settle(&target.cluster, &target.pool, target.priority).await?,
+    };
+    let mut again = true;
+    loop {
+        let reused = Cell::new(false);
+        let outcome = if protocol == Protocol::Http2 {
+            Box::pin(over_h2(target, call, &reused)).await
+        } else {
+            Box::pin(over_h1(target, call, &reused)).await
+        };
+        match outcome {
+            Err(Fault::Failure(Failure { kind: Kind::UpstreamClosed, after_head: false, .. }))
+                if reused.get() && again =>
+            {
+                again = false;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn over_h1(target: &Target<'_>, call: &Call, reused: &Cell<bool>) -> Result<Answer, Fault> {
+    let mut connection = pool::h1::take(&target.cluster, &target.pool, target.priority).await?;
+    reused.set(connection.requests() > 1);
+    target.attach();
+    let http = target.cluster.config().http.clone();
+    let limits = HeadLimits {
+        bytes: http.common.max_response_headers_kb as usize * 1024,
+        fields: http.common.max_headers_count as usize,
+    };
+    let case = encode::NameCase::Lower;
+    let framing = if call.body.is_empty() { Framing::None } else { Framing::Length(call.body.len() as u64) };
+    encode::request(&call.head, framing, Connection::Keep, case, &mut connection.write);
+    let kind = RequestKind { head: call.head.is_head(), connect: false, upgrade: false };
+    let (answer, reusable) = {
+        let io = &connection.connection.io;
+        let writer = BodyWriter::H1(H1Writer::new(io, &mut connection.write, framing, case, false));
+        let buffer = call.longest;
+        let read = &mut connection.read;
+        let receiver = Receiver::H1(H1Receiver { io, read, limits, kind, buffer, trailers: true });
+        both(target, call, writer, receiver, Protocol::Http11).await?
+    };
+    if reusable {
+        pool::h1::give_back(&target.cluster, connection);
+    }
+    Ok(answer)
+}
+
+async fn over_h2(target: &Target<'_>, call: &Call, reused: &Cell<bool>) -> Result<Answer, Fault> {
+    let (lease, mut sender) = loop {
+        let lease = pool::h2::take(&target.cluster, &target.pool, target.priority).await?;
+        reused.set(lease.connection.has_served());
+        match lease.sender().ready().await {
+            Ok(sender) => break (lease, sender),
+            // Its peer has left since it was used last.
+            Err(error) => {
+                lease.drain();
+                if !reused.get() {
+                    return Err(upstream::failure(error.into(), Protocol::Http2, false).into());
+                }
+            }
+        }
+    };
+    target.attach();
+    let end = call.body.is_empty();
+    let request = h2::request_into(&call.head).map_err(|error| Failure::from(Kind::Codec(error)))?;
+    let (response, stream) = sender.send_request(request, end).map_err(|error| {
+        lease.drain();
+        upstream::failure(error.into(), Protocol::Http2, false)
+    })?;
+    let writer = if end { BodyWriter::Empty } else { BodyWriter::H2(h2::Writer::new(stream)) };
+    let receiver = Receiver::H2(H2Receiver::new(response));
+    Ok(both(target, call, writer, receiver, Protocol::Http2).await?.0)
+}
+
+/// Sends and receives at the same time: a service may answer before it has read everything. Tells whether an HTTP/1.1 connection can
+/// be used again.
+async fn both(
+    target: &Target<'_>,
+    call: &Call,
+    mut writer: BodyWriter<'_>,
+    receiver: Receiver<'_>,
+    protocol: Protocol,
+) -> Result<(Answer, bool), Fault> {
+    let sent = Cell::new(false);
+    let send = async {
+        if !call.body.is_empty() {
+            writer.start(Frame::Data(call.body.clone(), true))?;
+            poll_fn(|cx| writer.poll_ready(cx)).await?;
+        }
+        poll_fn(|cx| writer.poll_flush(cx)).await?;
+        sent.set(true);
+        Ok::<(), BodyError>(())
+    };
+    let mut send = pin!(send);
+    let mut receive = pin!(receive(target, call, receiver, protocol));
+    let mut sending = true;
+    let received = poll_fn(|cx| {
+        if sending {
+            match send.as_mut().poll(cx) {
+                Poll::Pending => {}
+                // What was answered all the same is read; if nothing was, that is the failure.
+                Poll::Ready(_) => sending = false,
+            }
+        }
+        receive.as_mut().poll(cx)
+    })
+    .await;
+    let (answer, persistent) = received?;
+    Ok((answer, persistent && sent.get()))
+}
+
+async fn receive(
+    target: &Target<'_>,
+    call: &Call,
+    mut receiver: Receiver<'_>,
+    protocol: Protocol,
+) -> Result<(Answer, bool), Fault> {
+    let mut head = ResponseHead::default();
+    let about = loop {
+        let about =
+            receiver.head(&mut head).await.map_err(|error| upstream::failure(error, protocol, false))?;
+        if head.status >= 200 || about.switched {
+            break about;
+        }
+    };
+    target.responded(head.status, || None);
+    let mut body = receiver.body(about.framing);
+    let mut answer = Answer { head, ..Answer::default() };
+    let mut gathered = Gathered::default();
+    loop {
+        let frame = poll_fn(|cx| body.poll_next(cx)).await;
+        match frame.map_err(|error| upstream::failure(error, protocol, true))? {
+            Frame::Data(data, end) => {
+                if gathered.add(data) > call.longest {
+                    return Err(Fault::TooLong);
+                }
+                if end {
+                    break;
+                }
+            }
+            Frame::Trailers(trailers) => {
+                answer.trailers = trailers;
+                break;
+            }
+            Frame::End => break,
+        }
+    }
+    answer.body = gathered.whole();
+    let done = matches!(body, BodyReader::Empty) || body.is_done();
+    Ok((answer, about.persistent && !about.switched && done))
+}
+
+/// The pieces of a body. Most bodies are one piece, which is not copied.
+#[derive(Default)]
+struct Gathered {
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Gathered {
+    /// Adds a piece; how long the body is now.
+    fn add(&mut self, piece: Bytes) -> usize {
+        if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            self.rest.extend_from_slice(&piece);
+        }
+        self.first.len() + self.rest.len()
+    }
+
+    fn whole(self) -> Bytes {
+        if self.rest.is_empty() { self.first } else { [&self.first[..], &self.rest].concat().into() }
+    }
+}

@@ -1,0 +1,48 @@
+//! What is kept of a failure: what each proxy has and counts, and what istiod meant to send. The logs of all programs and containers are in `logs/` anyway.
+
+use serde_json::Value;
+
+use crate::world::World;
+
+/// Writes it to `evidence/PROXY/SCENARIO`. What cannot be had is left out.
+pub fn collect(world: &World, scenario: &str) {
+    let Ok(folder) = world.evidence(scenario) else { return };
+    for app in ["client", "web/v1", "web/v2", "edge"] {
+        for (page, kind) in
+            [("config_dump", "json"), ("clusters", "txt"), ("stats?usedonly", "txt"), ("listeners", "txt")]
+        {
+            if let Ok(text) = world.admin(app, page) {
+                let name = format!("{}-{}.{kind}", app.replace('/', "-"), page.replace('?', "-"));
+                let _ = std::fs::write(folder.join(name), text);
+            }
+        }
+    }
+    for page in ["syncz", "edsz", "adsz", "configz"] {
+        if let Ok(text) = world.istiod().page(&format!("/debug/{page}")) {
+            let _ = std::fs::write(folder.join(format!("istiod-{page}.json")), text);
+        }
+    }
+    if let Ok(pods) = world.kubernetes.get("/api/v1/pods") {
+        let text = serde_json::to_string_pretty(&pods).unwrap_or_default();
+        let _ = std::fs::write(folder.join("pods.json"), text);
+    }
+}
+
+/// Prints where two answers differ.
+pub fn differences(at: &str, expected: &Value, seen: &Value) {
+    match (expected, seen) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+                let none = Value::Null;
+                differences(&format!("{at}/{key}"), a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none));
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (n, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(&format!("{at}/{n}"), a, b);
+            }
+        }
+        (a, b) if a != b => println!("  {at}: Envoy {a}, Sampan {b}"),
+        _ => {}
+    }
+}
