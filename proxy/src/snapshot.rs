@@ -20,6 +20,7 @@ use crate::listener::bind::ActiveListener;
 use crate::net::own::OwnAddresses;
 use crate::runtime::Runtime;
 use crate::upstream::filters::UpstreamFilters;
+use crate::upstream::immediate_fail::ImmediateFail;
 use crate::upstream::original_dst::OriginalHosts;
 use crate::upstream::outlier::Outliers;
 use crate::upstream::transport::Transports;
@@ -188,6 +189,8 @@ pub struct ClusterParts {
     pub originals: Option<Arc<OriginalHosts>>,
     /// `outlier_detection`; shared as the breakers are.
     pub outliers: Option<Arc<Outliers>>,
+    /// Wakes the checks, where there are any; shared as the breakers are.
+    pub immediate_fail: Option<ImmediateFail>,
     /// `filters`
     pub filters: UpstreamFilters,
 }
@@ -198,6 +201,7 @@ impl ClusterParts {
         let breakers = CircuitBreakers::new(&config.breakers_default, &config.breakers_high);
         Self {
             outliers: config.outlier.clone().map(|config| Arc::new(Outliers::new(config))),
+            immediate_fail: config.health_check.as_ref().map(|_| ImmediateFail::default()),
             config: Arc::new(config),
             hosts: Arc::default(),
             breakers: Arc::new(breakers),

@@ -9,5 +9,6 @@ pub mod istio_stats;
 pub mod local_ratelimit;
 pub mod metadata_exchange;
 pub mod rbac;
+pub mod server_name;
 pub mod set_filter_state;
 pub mod sni_cluster;

@@ -191,6 +191,10 @@ pub fn parts(compiled: &Compiled, hosts: HostSet, previous: Option<&ClusterParts
         let same = known.filter(|known| known.config() == config);
         same.cloned().unwrap_or_else(|| Arc::new(Outliers::new(config.clone())))
     });
+    let immediate_fail = config
+        .health_check
+        .as_ref()
+        .map(|_| previous.and_then(|previous| previous.immediate_fail.clone()).unwrap_or_default());
     let originals = matches!(config.discovery, Discovery::OriginalDst(_))
         .then(|| previous.and_then(|previous| previous.originals.clone()).unwrap_or_default());
     ClusterParts {
@@ -200,6 +204,7 @@ pub fn parts(compiled: &Compiled, hosts: HostSet, previous: Option<&ClusterParts
         transports,
         originals,
         outliers,
+        immediate_fail,
         filters: compiled.filters.clone(),
     }
 }

@@ -239,8 +239,11 @@ impl<'p> Target<'p> {
         self.front.as_deref().unwrap_or(&self.cluster)
     }
 
-    /// Takes in the head or the trailers of an answer, for policies that go by that.
+    /// Takes in the head or the trailers of an answer, for checks and policies that go by that.
     pub fn heard(&self, answer: &Headers, head: bool) {
+        if head {
+            self.cluster.hear(self.host(), answer);
+        }
         if self.cluster.learns() {
             self.cluster.learn(self.host(), answer, head.then(|| self.since.elapsed()));
         }

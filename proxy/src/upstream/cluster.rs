@@ -13,8 +13,8 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sampan_filters_api::ProtocolSet;
 use sampan_filters_api::info::{ClusterFacts, HttpChoice, MetadataValue, OriginalSource};
+use sampan_filters_api::{Headers, ProtocolSet};
 use sampan_model::cluster::{
     CircuitBreakers, Cluster, Discovery, Host, Member, Overflow, Permit, Resource, UpstreamProtocol,
 };
@@ -157,6 +157,14 @@ impl WorkerCluster {
     pub fn note(&self, host: &Host, outcome: Outcome) {
         if let Some(outliers) = &self.parts.borrow().outliers {
             outliers.note(host, outcome);
+        }
+    }
+
+    /// Takes in the head of a host's response, for the checks of the cluster.
+    #[inline]
+    pub fn hear(&self, host: &Host, answer: &Headers) {
+        if let Some(checks) = &self.parts.borrow().immediate_fail {
+            checks.hear(host, answer);
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod connect;
 pub mod filters;
+pub mod immediate_fail;
 pub mod named_host;
 mod orca;
 pub mod original_dst;

@@ -54,6 +54,9 @@ fn bootstrap() -> Bootstrap {
     let omit = format!(
         "{{omit_empty_values: true, json_format: {{{PEER}, some: \"%REQ(x-some)%\", none: \"%REQ(x-none)%\"}}}}"
     );
+    let without_query = format!(
+        "{{json_format: {{{PEER}, path: \"%REQ_WITHOUT_QUERY(:path)%\", other: \"%REQ_WITHOUT_QUERY(x-none?referer):9%\", none: \"%REQ_WITHOUT_QUERY(x-none)%\"}}, formatters: [{{name: f, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery}}}}]}}"
+    );
     // Text formats are written as JSON lines too, so that they can be read back.
     let line = text(
         r#"{"peer": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", "line": "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %REQ(x-none)% [%REQ(x-some):3%] %%"}"#,
@@ -98,6 +101,7 @@ fn bootstrap() -> Bootstrap {
     let base = Bootstrap::new()
         .http("json", &format!("{}\n{QUIET_ROUTER}", logger("", &json(OPERATORS))), routes)
         .http("omit", &logger("", &omit), routes)
+        .http("without-query", &logger("", &without_query), routes)
         .http("text", &logger("", &line), routes);
     filters
         .into_iter()
@@ -134,6 +138,12 @@ fn operators() -> Vec<Case> {
             .ignore("log.up_wire_in")
             .ignore("log.wire_"),
         case("json-empty-omitted", "omit").get("/").want("status", 200).absent("log.none").absent("log.some"),
+        case("without-query", "without-query")
+            .get_with("/a/b?q=1&r=2", "host: test\r\nreferer: http://x/y?z=secret\r\n")
+            .want("status", 200)
+            .want("log.path", "/a/b")
+            .want("log.other", "http://x/")
+            .absent("log.none"),
         case("text", "text")
             .get_with("/x", "host: test\r\nx-some: abcdef\r\n")
             .want("log.line", "GET /x HTTP/1.1 200 - - [abc] %"),

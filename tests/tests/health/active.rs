@@ -131,6 +131,29 @@ fn a_host_may_say_that_it_is_degraded_or_to_be_left_alone_at_once() {
 }
 
 #[test]
+fn a_host_may_say_in_any_response_that_it_fails() {
+    both(|program| {
+        let (a, b) = (Backend::start("a"), Backend::start("b"));
+        let endpoints = format!("{}, {}", locality(0, &[a.port]), locality(1, &[b.port]));
+        // The checks, which it passes, come too late to undo it before it was seen.
+        let seldom = checks(PLAIN, "").replace("0.05s", "2s");
+        let proxy = Proxy::start(program, &seldom, &endpoints);
+        proxy.await_stat("health_check.healthy", 2);
+        a.headers("x-envoy-immediate-health-check-fail: true\r\n");
+        let mut facts = proxy.bodies(1);
+        proxy.await_flags(a.port, "/failed_active_hc/excluded_via_immediate_hc_fail");
+        proxy.await_stat("membership_excluded", 1);
+        proxy.await_stat("health_check.passive_failure", 1);
+        proxy.await_stat("health_check.failure", 1);
+        facts.extend(proxy.bodies(2));
+        a.headers("");
+        proxy.await_flags(a.port, "healthy");
+        facts.extend(proxy.bodies(1));
+        facts
+    });
+}
+
+#[test]
 fn ports_and_names_of_endpoints_and_hosts_that_are_not_checked() {
     both(|program| {
         let (a, side, c) = (Backend::start("a"), Backend::start("side"), Backend::start("c"));

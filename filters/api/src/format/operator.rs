@@ -27,6 +27,8 @@ pub(crate) type Moment = fn(&FormatContext<'_>) -> Option<std::time::Instant>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum HeaderSource {
     Request,
+    /// The same, up to the query.
+    RequestWithoutQuery,
     Response,
     Trailers,
 }
@@ -215,6 +217,10 @@ fn write_header(
 ) -> bool {
     match source {
         HeaderSource::Request => header::write(context.request.and_then(|head| name.in_request(head)), out),
+        HeaderSource::RequestWithoutQuery => {
+            let value = context.request.and_then(|head| name.in_request(head));
+            header::write(value.map(query::without), out)
+        }
         HeaderSource::Response => context.response.is_some_and(|head| name.write_response(head, out)),
         HeaderSource::Trailers => {
             header::write(context.trailers.and_then(|fields| name.in_fields(fields)), out)

@@ -39,6 +39,11 @@ pub(crate) fn raw<'a>(context: &FormatContext<'a>) -> Option<&'a [u8]> {
     split(form.of(context.request?)?).1
 }
 
+/// A path, or what looks like one, up to its query.
+pub(crate) fn without(path: &[u8]) -> &[u8] {
+    split(path).0
+}
+
 /// Appends the first value of a parameter, percent-decoded.
 pub(crate) fn parameter(query: &[u8], name: &[u8], out: &mut Vec<u8>) -> bool {
     for pair in query.split(|&b| b == b'&') {

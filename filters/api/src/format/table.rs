@@ -140,6 +140,7 @@ static TABLE: &[Row] = &[
     // Headers
     with("REQ", Required, |c| arguments::header(c, HeaderSource::Request)),
     with("REQUEST_HEADER", Required, |c| arguments::header(c, HeaderSource::Request)),
+    with("REQ_WITHOUT_QUERY", Required, |c| arguments::header(c, HeaderSource::RequestWithoutQuery)),
     with("STREAM_INFO_REQ", Required, |c| arguments::header(c, HeaderSource::Request)),
     with("RESP", Required, |c| arguments::header(c, HeaderSource::Response)),
     with("RESPONSE_HEADER", Required, |c| arguments::header(c, HeaderSource::Response)),
@@ -264,7 +265,7 @@ const TLS: &str = "this version does not record this part of a certificate or ha
 
 /// Operators that Envoy accepts: a hint and the names.
 static UNSUPPORTED: &[(&str, &str)] = &[
-    (EXTENSION, "REQ_WITHOUT_QUERY COALESCE XFCC_VALUE"),
+    (EXTENSION, "COALESCE XFCC_VALUE"),
     (
         "use %DYNAMIC_METADATA(namespace:key)%, or remove the operator",
         "CLUSTER_METADATA UPSTREAM_METADATA UPSTREAM_FILTER_STATE",

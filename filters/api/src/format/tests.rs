@@ -130,6 +130,7 @@ fn headers_and_lengths() {
     fixture.check(&[
         ("%REQ(:METHOD)% %REQ(HOST)% %REQ(:scheme)%", "GET h.example:80 http"),
         ("%REQ(x-m)%|%REQ(no?x-num)%|%REQ(x-empty?x-num)%|%REQ(?x-num)%|%REQ(x-num?)%", "1|12||12|12"),
+        ("%REQ_WITHOUT_QUERY(:path)%|%REQ_WITHOUT_QUERY(no?x-num)%", "/new/a|12"),
         ("%REQ(x-num):1%|%REQ(x-num):0%|%REQ(x-num):70000%|%REQ(nope):1%", "1||12|-"),
         ("%RESP(:status)% %RESPONSE_HEADER(x-multi)% %TRAILER(x)%", "200 1 -"),
         ("%PROTOCOL()%|%REQ(:protocol)%|%STREAM_INFO_REQ(x-num)%", "HTTP/1.1|-|12"),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use sampan_api::MessageSupport;
 use sampan_api::istio as pb;
+use sampan_filters_api::info::UPSTREAM_SERVER_NAME;
 use sampan_filters_api::network::NetworkFilterFactory;
 
-use super::ForwardDownstreamSni;
 use crate::config::{Compiled, FilterContext, payload};
+use crate::network::server_name::KeepServerName;
 
 /// Full name of the message.
 pub const MESSAGE: &str = "io.istio.tcp.forward_downstream_sni.v1.Config";
@@ -18,5 +19,5 @@ pub const SUPPORT: &[MessageSupport] = &[(MESSAGE, &[])];
 /// Makes the factory.
 pub fn compile(bytes: &[u8], _: &FilterContext<'_>) -> Compiled<Arc<dyn NetworkFilterFactory>> {
     payload::<pb::ForwardDownstreamSni>(bytes)?;
-    Ok(Arc::new(ForwardDownstreamSni))
+    Ok(Arc::new(KeepServerName(UPSTREAM_SERVER_NAME)))
 }

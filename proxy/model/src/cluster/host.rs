@@ -155,6 +155,8 @@ pub struct Host {
     flags: AtomicU32,
     /// Whether an active check of it has had a result.
     checked: AtomicBool,
+    /// It has said that it fails, and its checks have not taken that yet.
+    fails_immediately: AtomicBool,
     /// Since when it is healthy, in milliseconds of the callers' clock; 0 until someone looks.
     healthy_since: AtomicU64,
 }
@@ -170,6 +172,7 @@ impl Host {
             load: HostLoad::default(),
             flags: AtomicU32::new(0),
             checked: AtomicBool::new(false),
+            fails_immediately: AtomicBool::new(false),
             healthy_since: AtomicU64::new(0),
         }
     }
@@ -181,6 +184,16 @@ impl Host {
 
     pub(crate) fn mark_checked(&self) {
         self.checked.store(true, Relaxed);
+    }
+
+    /// It says in a response that it fails its checks; true if that is news to them.
+    pub fn fail_immediately(&self) -> bool {
+        !self.fails_immediately.swap(true, Relaxed)
+    }
+
+    /// Whether it has said so since this was last asked.
+    pub fn take_immediate_fail(&self) -> bool {
+        self.fails_immediately.swap(false, Relaxed)
     }
 
     /// Since when it is healthy, for slow start. A host that no one has looked at is healthy since `now`.

@@ -55,6 +55,8 @@ pub enum CheckResult {
         /// The host says that it is not even to be counted (`x-envoy-immediate-health-check-fail`).
         immediate: bool,
     },
+    /// No check: the host said so in a response to a request (`x-envoy-immediate-health-check-fail`).
+    Passive,
     /// No answer: no connection, or one that ended.
     NoAnswer,
     /// No answer in time.
@@ -100,6 +102,10 @@ impl CheckState {
                     host.set_flag(HealthFlag::ExcludedViaImmediateHcFail, true);
                 }
                 self.bad(host, !retriable, timing)
+            }
+            CheckResult::Passive => {
+                host.set_flag(HealthFlag::ExcludedViaImmediateHcFail, true);
+                self.bad(host, true, timing)
             }
             CheckResult::NoAnswer | CheckResult::TimedOut => self.bad(host, false, timing),
         };
@@ -255,6 +261,16 @@ mod tests {
         run(&host, &mut state, &[CheckResult::Wrong { retriable: false, immediate: true }]);
         assert!(host.is_excluded() && host.has_flag(HealthFlag::FailedActiveHc));
         run(&host, &mut state, &[GOOD, GOOD]);
+        assert_eq!(host.flags_text(), "healthy");
+    }
+
+    #[test]
+    fn a_host_that_says_so_in_a_response_fails_at_once_and_returns_by_its_checks() {
+        use Transition::{Changed, Pending};
+        let (host, mut state) = (failing(), CheckState::default());
+        assert_eq!(run(&host, &mut state, &[GOOD, GOOD, CheckResult::Passive])[2], Changed);
+        assert!(host.is_excluded() && host.has_flag(HealthFlag::FailedActiveHc));
+        assert_eq!(run(&host, &mut state, &[GOOD, GOOD]), [Pending, Changed]);
         assert_eq!(host.flags_text(), "healthy");
     }
 

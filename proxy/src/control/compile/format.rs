@@ -26,7 +26,9 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("content_type", Support::Later("only local replies have a content type")),
             (
                 "formatters",
-                Support::Later("only those of metadata, for dynamic metadata, and of CEL are there"),
+                Support::Later(
+                    "only those of CEL, of metadata, for dynamic metadata, and of requests without their query are there",
+                ),
             ),
             ("json_format_options", Support::Ignored("keys are always sorted, as in Envoy")),
         ],
@@ -36,6 +38,7 @@ pub const SUPPORT: &[MessageSupport] = &[
         &[("sort_properties", Support::Ignored("keys are always sorted, as in Envoy"))],
     ),
     ("envoy.extensions.formatter.metadata.v3.Metadata", &[]),
+    ("envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery", &[]),
     (
         "envoy.extensions.formatter.cel.v3.Cel",
         &[("cel_config", Support::Ignored("the functions that it allows are always there"))],
@@ -53,8 +56,11 @@ pub const SUPPORT: &[MessageSupport] = &[
 ];
 
 /// The extensions that are accepted.
-const FORMATTERS: [&str; 2] =
-    ["envoy.extensions.formatter.metadata.v3.Metadata", "envoy.extensions.formatter.cel.v3.Cel"];
+const FORMATTERS: [&str; 3] = [
+    "envoy.extensions.formatter.cel.v3.Cel",
+    "envoy.extensions.formatter.metadata.v3.Metadata",
+    "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
+];
 
 /// A format, of text or JSON.
 pub fn substitution(proto: &SubstitutionFormatString, at: &Scope<'_>) -> Option<LineFormat> {

@@ -8,6 +8,7 @@ use sampan_model::cluster::{HealthFlag, Host, Member};
 use sampan_model::health_check::{CheckResult, CheckState, HealthCheck, Transition};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
 use super::dial::Dial;
 use super::events::{Checked, EventLog, HostEvents};
@@ -18,6 +19,7 @@ use crate::net::clock;
 use crate::snapshot::ClusterParts;
 use crate::telemetry::stats::kinds::{HealthCheck as Kind, HealthCheckCounter as Counter, HealthCheckGauge};
 use crate::telemetry::stats::{Block, Writer};
+use crate::upstream::immediate_fail::ImmediateFail;
 
 /// Reports that may wait at most; a task whose report does not fit waits.
 const QUEUE: usize = 256;
@@ -119,6 +121,7 @@ impl Checks {
             cluster: parts.config.observability_name().clone(),
             stats: self.stats.clone(),
             reports: self.reports.0.clone(),
+            immediate_fail: parts.immediate_fail.clone().unwrap_or_default(),
             parts: parts.clone(),
         };
         self.tasks.spawn(checking.run())
@@ -133,6 +136,7 @@ struct Checking {
     cluster: Arc<str>,
     stats: Arc<Block<Kind>>,
     reports: mpsc::Sender<Report>,
+    immediate_fail: ImmediateFail,
     /// The version in which the host came; whether it had traffic is asked of its hosts.
     parts: Arc<ClusterParts>,
 }
@@ -143,32 +147,59 @@ impl Checking {
         let mut prober = Prober::new(self.check.clone(), self.dial.clone());
         let mut state = CheckState::resumed(&host);
         let mut traffic = false;
+        // What it said before anyone checked it is no news.
+        host.take_immediate_fail();
         tokio::time::sleep(self.check.timing.first(&mut fastrand::Rng::new())).await;
         loop {
             self.stats.inc(Counter::Attempt);
             let result = prober.probe().await;
-            let flags =
-                || (host.has_flag(HealthFlag::FailedActiveHc), host.has_flag(HealthFlag::DegradedActiveHc));
-            let (before, first) = (flags(), state.is_new());
-            let transition = state.apply(&host, result, &self.check.timing);
-            let (after, status) = (flags(), prober.status());
-            self.events.tell(&Checked { result, status, first, before, after });
-            self.count(result);
-            self.log(&host, result, transition);
-            if transition == Transition::Changed {
-                let passes = before.0 && !host.has_flag(HealthFlag::FailedActiveHc);
-                if passes {
-                    host.became_healthy(clock::millis());
-                }
-                let report = if passes { Report::Passes(host.clone()) } else { Report::Changed };
-                if self.reports.send(report).await.is_err() {
-                    return;
-                }
-            }
+            let Some(transition) = self.take(&host, &mut state, result, prober.status()).await else {
+                return;
+            };
             traffic = traffic || self.had_traffic();
             let wait = self.check.timing.wait(result, transition, traffic, &mut fastrand::Rng::new());
-            tokio::time::sleep(wait).await;
+            let next = Instant::now() + wait;
+            loop {
+                let heard = self.immediate_fail.heard();
+                if host.take_immediate_fail() {
+                    let taken = self.take(&host, &mut state, CheckResult::Passive, 0).await;
+                    if taken.is_none() {
+                        return;
+                    }
+                }
+                tokio::select! {
+                    () = tokio::time::sleep_until(next) => break,
+                    () = heard => {}
+                }
+            }
         }
+    }
+
+    /// Takes a result in: flags, events, counters, log, report. None if nobody wants reports any more.
+    async fn take(
+        &self,
+        host: &Arc<Host>,
+        state: &mut CheckState,
+        result: CheckResult,
+        status: u16,
+    ) -> Option<Transition> {
+        let flags =
+            || (host.has_flag(HealthFlag::FailedActiveHc), host.has_flag(HealthFlag::DegradedActiveHc));
+        let (before, first) = (flags(), state.is_new());
+        let transition = state.apply(host, result, &self.check.timing);
+        let after = flags();
+        self.events.tell(&Checked { result, status, first, before, after });
+        self.count(result);
+        self.log(host, result, transition);
+        if transition == Transition::Changed {
+            let passes = before.0 && !after.0;
+            if passes {
+                host.became_healthy(clock::millis());
+            }
+            let report = if passes { Report::Passes(host.clone()) } else { Report::Changed };
+            self.reports.send(report).await.ok()?;
+        }
+        Some(transition)
     }
 
     /// Whether anything was ever sent to the cluster.
@@ -180,6 +211,10 @@ impl Checking {
         match result {
             CheckResult::Good { .. } => self.stats.inc(Counter::Success),
             CheckResult::Wrong { .. } => self.stats.inc(Counter::Failure),
+            CheckResult::Passive => {
+                self.stats.inc(Counter::Failure);
+                self.stats.inc(Counter::PassiveFailure);
+            }
             CheckResult::NoAnswer | CheckResult::TimedOut => {
                 self.stats.inc(Counter::Failure);
                 self.stats.inc(Counter::NetworkFailure);

@@ -106,6 +106,7 @@ impl HostEvents {
         let failure = match result {
             CheckResult::Good { .. } => None,
             CheckResult::Wrong { .. } => Some("ACTIVE"),
+            CheckResult::Passive => Some("PASSIVE"),
             CheckResult::NoAnswer => Some("NETWORK"),
             CheckResult::TimedOut => Some("NETWORK_TIMEOUT"),
         };

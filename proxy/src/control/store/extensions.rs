@@ -52,7 +52,7 @@ const EXTENSIONS: &[Category] = &[
         ("http_connection_manager", "filters.network.http_connection_manager.v3.HttpConnectionManager"),
         ("tcp_proxy", "filters.network.tcp_proxy.v3.TcpProxy"),
     ]),
-    ("envoy.formatter", "envoy.formatter.", &[("cel", "formatter.cel.v3.Cel"), ("metadata", "formatter.metadata.v3.Metadata")]),
+    ("envoy.formatter", "envoy.formatter.", &[("cel", "formatter.cel.v3.Cel"), ("metadata", "formatter.metadata.v3.Metadata"), ("req_without_query", "formatter.req_without_query.v3.ReqWithoutQuery")]),
     ("envoy.health_check.event_sinks", "envoy.health_check.event_sink.", &[
         ("file", "health_check.event_sinks.file.v3.HealthCheckEventFileSink"),
     ]),
