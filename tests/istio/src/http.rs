@@ -23,7 +23,7 @@ impl Answer {
     }
 }
 
-/// Asks `address` (host:port). HTTP/1.0, so that the end of the connection is the end of the body.
+/// Asks `address` (host:port). HTTP/1.1, since Envoy refuses what is older; the end of the connection is the end of the answer.
 pub fn ask(address: &str, request: &Request, patience: Duration) -> Result<Answer> {
     let resolved = address.to_socket_addrs()?.next().with_context(|| format!("no address: {address}"))?;
     let mut stream = TcpStream::connect_timeout(&resolved, patience)?;
@@ -32,7 +32,9 @@ pub fn ask(address: &str, request: &Request, patience: Duration) -> Result<Answe
     let Request { method, path, kind, body } = request;
     let kind = if kind.is_empty() { String::new() } else { format!("content-type: {kind}\r\n") };
     let length = body.len();
-    let head = format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\ncontent-length: {length}\r\n{kind}");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n{kind}"
+    );
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     stream.write_all(body)?;
     let mut read = Vec::new();
@@ -43,7 +45,29 @@ pub fn ask(address: &str, request: &Request, patience: Duration) -> Result<Answe
     let head = String::from_utf8_lossy(&read[..end]);
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.with_context(|| format!("{address}{path}: {head}"))?;
-    Ok(Answer { status, body: read.split_off(end + 4) })
+    let chunked = head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked");
+    let body = read.split_off(end + 4);
+    let body = if chunked {
+        joined(&body).with_context(|| format!("{address}{path}: a body cut short"))?
+    } else {
+        body
+    };
+    Ok(Answer { status, body })
+}
+
+/// The chunks of a body in one piece; none if the last one is missing.
+fn joined(mut chunks: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = chunks.windows(2).position(|two| two == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&chunks[..line]).ok()?, 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        let start = line + 2;
+        body.extend_from_slice(chunks.get(start..start + size)?);
+        chunks = chunks.get(start + size + 2..)?;
+    }
 }
 
 /// What is asked.

@@ -123,6 +123,7 @@ fn rules_that_would_look_stricter_than_they_are_are_refused() {
     let list = inline(&mint.revoking(&[1]));
     refused(with(&format!("crl: {list}")), "validation_context", "without trusted CA");
     assert_eq!(with(&format!("trusted_ca: {ca}, crl: {list}")), Ok(true));
+    assert_eq!(with(&format!("trusted_ca: {ca}, crl: {{inline_bytes: ''}}")), Ok(true));
 }
 
 #[test]

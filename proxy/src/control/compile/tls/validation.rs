@@ -155,7 +155,8 @@ fn rules(
     }
     if let Some(source) = &proto.crl {
         let at = at.field("crl");
-        if let Some(pem) = source::bytes(source, files, &at) {
+        // None at all, as in Envoy: Istio's agent sends the field whether there is a list or not.
+        if let Some(pem) = source::bytes(source, files, &at).filter(|pem| !pem.is_empty()) {
             rules.revoked_digest = sha256(&pem);
             match revocation_lists(&pem) {
                 Ok(lists) => rules.revoked = lists.into_iter().map(Arc::new).collect(),
