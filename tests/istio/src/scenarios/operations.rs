@@ -44,7 +44,10 @@ fn istioctl_reads(world: &World) -> Result<Value> {
     let file = folder.join("client.json");
     std::fs::write(&file, world.admin("client", "config_dump?include_eds")?)?;
     let file = file.to_string_lossy().into_owned();
-    let read = |what: &str| istioctl(&world.tools, &world.kubernetes, &["proxy-config", what, "-f", &file]);
+    let read_from = |what: &str, file: &str| {
+        istioctl(&world.tools, &world.kubernetes, &["proxy-config", what, "-f", file])
+    };
+    let read = |what: &str| read_from(what, &file);
     let listeners = read("listeners")?;
     ensure!(listeners.contains("15001") && listeners.contains("15006"), "{listeners}");
     let routes = read("routes")?;
@@ -59,7 +62,10 @@ fn istioctl_reads(world: &World) -> Result<Value> {
         secrets.contains("default") && secrets.contains("ROOTCA") && secrets.contains("ACTIVE"),
         "{secrets}"
     );
-    let endpoints = read("endpoints")?;
+    // These it reads from another page.
+    let file = folder.join("client-endpoints.json");
+    std::fs::write(&file, world.admin("client", "clusters?format=json")?)?;
+    let endpoints = read_from("endpoints", &file.to_string_lossy())?;
     let address = world.address("web/v1")?;
     ensure!(
         endpoints.contains(&address) && endpoints.contains("HEALTHY"),

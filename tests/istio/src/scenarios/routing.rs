@@ -298,7 +298,8 @@ spec: {{host: secure.example.com, trafficPolicy: {{tls: {{mode: SIMPLE, insecure
 
 fn registry_only(world: &World) -> Result<Value> {
     let address = world.address("plain")?;
-    let unknown = get(&format!("http://{address}:8082/"));
+    // Each on a connection of its own: one that is open stays with the listener that it came by.
+    let unknown = get(&format!("http://{address}:8082/")).header("connection", "close");
     world.expect("what is not known", &unknown, |seen| seen.status == 200)?;
     let _applied = world.apply(
         "apiVersion: networking.istio.io/v1
