@@ -49,6 +49,11 @@ compare *args:
     cargo build --release -p sampan-proxy
     cargo run --release -p sampan-benches --bin compare -- {{args}}
 
+# proxy/layout.ld anew: which functions the release build puts next to each other. Needs valgrind and binutils.
+layout:
+    SAMPAN_LAYOUT=off cargo build --release -p sampan-proxy
+    cargo run --release -p sampan-benches --bin layout -- --sampan "${CARGO_TARGET_DIR:-target}/release/sampan"
+
 # Micro benchmarks.
 bench *args:
     cargo bench -p sampan-benches {{args}}

@@ -1,7 +1,11 @@
-//! Stamps the commit into the binary, for `--version` and `/server_info`.
+//! Stamps the commit into the binary, for `--version` and `/server_info`, and tells the linker how to lay it out.
 //!
 //! `SAMPAN_BUILD_SHA` in the environment wins (image builds have no repository at hand). Debug builds carry
 //! zeros, so that a commit does not recompile the crate.
+//!
+//! A release build for Linux gathers the functions that start-up and serving run (`layout.ld`, made by `just layout`) and packs its
+//! relocations: both keep pages out of memory that nobody needs. `SAMPAN_LAYOUT=off` leaves that out, for a linker that knows no
+//! linker scripts.
 
 use std::process::Command;
 
@@ -20,6 +24,21 @@ fn main() {
     let sha = if is_sha(&sha) { sha } else { UNKNOWN.to_owned() };
     println!("cargo:rustc-env=SAMPAN_BUILD_SHA={sha}");
     println!("cargo:rustc-env=SAMPAN_BUILD_TREE={tree}");
+    layout(release);
+}
+
+fn layout(release: bool) {
+    println!("cargo:rerun-if-env-changed=SAMPAN_LAYOUT");
+    let off = std::env::var("SAMPAN_LAYOUT").is_ok_and(|value| value == "off");
+    let linux = std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux");
+    if !release || !linux || off {
+        return;
+    }
+    println!("cargo:rerun-if-changed=layout.ld");
+    // From the workspace's root, where the linker runs: a target folder that several checkouts share must not name one of them.
+    for argument in ["-Wl,-z,pack-relative-relocs", "-Wl,-T,proxy/layout.ld"] {
+        println!("cargo:rustc-link-arg-bin=sampan={argument}");
+    }
 }
 
 fn from_git() -> (String, &'static str) {

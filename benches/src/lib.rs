@@ -21,6 +21,7 @@ pub mod binaries;
 pub mod cli;
 pub mod config;
 pub mod interrupt;
+pub mod layout;
 pub mod load;
 pub mod memory;
 pub mod process;

@@ -16,8 +16,12 @@ use std::time::{Duration, Instant};
 const STARTS: u32 = 3;
 /// Connections per source address: well below the number of local ports, so that none runs short.
 const PER_SOURCE: usize = 2_500;
+/// How long memory must stay the same to count as settled: allocators give back what start-up needed a second or so after it.
+const STILL: Duration = Duration::from_millis(1_500);
 /// How long memory may take to settle.
-const SETTLE: Duration = Duration::from_secs(3);
+const SETTLE: Duration = Duration::from_secs(6);
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Measures one memory scenario over all proxies, in rounds.
 pub fn measure(bench: &Bench, scenario: MemoryScenario) -> Result<MemoryReport> {
@@ -73,16 +77,16 @@ fn connect_all(address: SocketAddr) -> Result<Vec<TcpStream>> {
         .collect()
 }
 
-/// The tree's memory once it stops changing, or after [`SETTLE`].
+/// The tree's memory once it has stopped changing, or after [`SETTLE`].
 fn settled(pid: u32) -> Memory {
     let deadline = Instant::now() + SETTLE;
-    let mut last = procfs::memory(pid);
-    loop {
-        std::thread::sleep(Duration::from_millis(300));
+    let (mut last, mut since) = (procfs::memory(pid), Instant::now());
+    while since.elapsed() < STILL && Instant::now() < deadline {
+        std::thread::sleep(LOOK);
         let now = procfs::memory(pid);
-        if now == last || Instant::now() > deadline {
-            return now;
+        if now != last {
+            (last, since) = (now, Instant::now());
         }
-        last = now;
     }
+    last
 }
