@@ -3,7 +3,10 @@
 mod edge;
 mod install;
 mod life;
+mod observed;
 mod operations;
+mod places;
+mod policies;
 mod protocols;
 mod routing;
 mod security;
@@ -21,7 +24,18 @@ pub struct Scenario {
 
 /// All of them, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    [protocols::ALL, routing::ALL, security::ALL, edge::ALL, install::ALL, operations::ALL, life::ALL]
-        .into_iter()
-        .flatten()
+    [
+        protocols::ALL,
+        routing::ALL,
+        security::ALL,
+        policies::ALL,
+        places::ALL,
+        observed::ALL,
+        edge::ALL,
+        install::ALL,
+        operations::ALL,
+        life::ALL,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -79,6 +79,8 @@ pub struct Seen {
     pub millis: u64,
     /// What the server says that it saw; else the body's text.
     pub body: Value,
+    /// How many requests of the same `x-case` the server had seen before.
+    pub before: u64,
     pub headers: Value,
     pub trailer: Value,
     pub peer: String,
@@ -101,6 +103,7 @@ const VOLATILE: &[&str] = &[
     "X-Envoy-Peer-Metadata-Id",
     "Baggage",
     "X-Envoy-Attempt-Count",
+    "X-Case",
     "date",
     "x-envoy-upstream-service-time",
 ];
@@ -126,8 +129,9 @@ impl Seen {
     fn read(value: &Value) -> Self {
         let text = value["body"].as_str().unwrap_or_default();
         let mut body = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+        let mut before = 0;
         if let Some(seen) = body.as_object_mut() {
-            seen.remove("before");
+            before = seen.remove("before").and_then(|count| count.as_u64()).unwrap_or_default();
             if let Some(headers) = seen.get("headers").map(steady) {
                 seen.insert("headers".into(), headers);
             }
@@ -137,6 +141,7 @@ impl Seen {
             error: value["error"].as_str().unwrap_or_default().to_owned(),
             millis: value["millis"].as_u64().unwrap_or_default(),
             body,
+            before,
             headers: steady(&value["headers"]),
             trailer: steady(&value["trailer"]),
             peer: value["peer"].as_str().unwrap_or_default().to_owned(),
@@ -163,6 +168,12 @@ impl Seen {
         json!({"status": self.status, "failed": !self.error.is_empty(), "body": self.body, "headers": self.headers,
             "trailer": self.trailer, "peer": self.peer})
     }
+}
+
+/// Looks until it finds all that it looks for. istiod tells one proxy after the other: that one has a configuration says nothing of the
+/// others, nor of all its listeners.
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Result<T>) -> Result<T> {
+    until(what, PATIENCE, look)
 }
 
 impl World {
@@ -214,13 +225,35 @@ impl World {
         pods.iter().find(lives).cloned().with_context(|| format!("no ready pod of {app}"))
     }
 
+    /// The container of a pod's proxy, for podman.
+    fn container(&self, app: &str) -> Result<String> {
+        let pod = self.pod(app)?;
+        let name = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        Ok(format!("{}_{}_istio-proxy", name("/metadata/namespace"), name("/metadata/name")))
+    }
+
+    /// What `pilot-agent request` says in a pod.
+    pub fn agent(&self, app: &str, arguments: &[&str]) -> Result<String> {
+        let container = self.container(app)?;
+        succeed(self.podman.command().args(["exec", &container, "pilot-agent", "request"]).args(arguments))
+    }
+
     /// What a proxy's admin interface answers.
     pub fn admin(&self, app: &str, path: &str) -> Result<String> {
-        let pod = self.pod(app)?;
-        let name =
-            |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let container = format!("{}_{}_istio-proxy", name("/metadata/namespace"), name("/metadata/name"));
-        succeed(self.podman.command().args(["exec", &container, "pilot-agent", "request", "GET", path]))
+        self.agent(app, &["GET", path])
+    }
+
+    /// The sum of a proxy's counters whose names contain a text.
+    pub fn stat(&self, app: &str, part: &str) -> Result<u64> {
+        let stats = self.admin(app, &format!("stats?filter={part}"))?;
+        Ok(stats.lines().filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok()).sum())
+    }
+
+    /// What the proxy of a pod has logged.
+    pub fn log(&self, app: &str) -> Result<String> {
+        let container = self.container(app)?;
+        let output = self.podman.command().args(["logs", &container]).output()?;
+        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }
 
     /// The istiod that runs now.
@@ -300,6 +333,20 @@ pub fn deployment(namespace: &str, app: &str, version: &str, more: &[(&str, &str
             "metadata": {"labels": labels, "annotations": annotations},
             "spec": {"serviceAccountName": "default", "containers": [container], "securityContext": {"runAsUser": 1000, "runAsGroup": 1000}}}}});
     format!("---\n{deployment}\n")
+}
+
+/// The same deployment on a node of choice; see [`crate::kubelet`] for which there are.
+pub fn on_node(node: &str, deployment: &str) -> Result<String> {
+    let mut deployment: Value = serde_json::from_str(deployment.trim_start_matches("---"))?;
+    deployment["spec"]["template"]["spec"]["nodeName"] = node.into();
+    Ok(format!("---\n{deployment}\n"))
+}
+
+/// A service of the pods with the label `app`, at port 80.
+pub fn service(app: &str) -> String {
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": app, "namespace": "shop"},
+        "spec": {"selector": {"app": app}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}});
+    format!("---\n{service}\n")
 }
 
 const MANIFESTS: &str = "

@@ -59,7 +59,8 @@ fn detected(world: &World) -> Result<Value> {
     ensure!(one.body["proto"] == "HTTP/1.1" && two.body["proto"] == "HTTP/2.0", "{one:?} {two:?}");
     let tcp = call("tcp", "web.shop:82").with("body", "BOGUS");
     let tcp = world.call(&tcp)?;
-    Ok(json!([one.record(), two.record(), tcp.status]))
+    // Not the headers: without istio.alpn, which a stock Envoy has not, the server's sidecar takes it for TCP and adds none.
+    Ok(json!([one.status, one.body["proto"], two.status, two.body["proto"], tcp.status]))
 }
 
 fn websocket(world: &World) -> Result<Value> {

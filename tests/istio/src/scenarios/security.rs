@@ -1,10 +1,10 @@
-//! Who may talk to whom: PeerAuthentication and AuthorizationPolicy.
+//! Who may talk to whom: PeerAuthentication, RequestAuthentication and AuthorizationPolicy.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::Scenario;
-use crate::world::{World, call, get};
+use crate::world::{Call, World, call, eventually, get};
 
 pub const ALL: &[Scenario] = &[
     Scenario { name: "mutual_tls", run: mutual_tls },
@@ -13,7 +13,16 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "authorization_deny", run: deny },
     Scenario { name: "authorization_allow", run: allow },
     Scenario { name: "authorization_tcp", run: of_tcp },
+    Scenario { name: "request_authentication", run: request_authentication },
+    Scenario { name: "authorization_dry_run", run: dry_run },
+    Scenario { name: "authorization_audit", run: audit },
+    Scenario { name: "authorization_custom", run: custom },
 ];
+
+/// Made for this test: HS256 by [`KEYS`], of `https://login.example`, for `me` of the group `readers`; good until 2100.
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6ImsiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJzdWIiOiJtZSIsImdyb3VwcyI6WyJyZWFkZXJzIl0sImV4cCI6NDEwMjQ0NDgwMH0.5548yNRTR-swPf4GD-XfxLMYUWJX4pQm73pFHmdJkgM";
+const KEYS: &str =
+    r#"{"keys":[{"kty":"oct","kid":"k","alg":"HS256","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}"#;
 
 /// What the server is told of the client: its identity, by the certificates of both.
 fn mutual_tls(world: &World) -> Result<Value> {
@@ -31,7 +40,8 @@ fn mutual_tls(world: &World) -> Result<Value> {
 fn strict(world: &World) -> Result<Value> {
     let address = world.address("web/v1")?;
     let clear =
-        [get(&format!("http://{address}:8080/")), call("tcp", &format!("{address}:9000")).with("body", "a")];
+        // Envoy waits for as much as a TLS record begins with.
+        [get(&format!("http://{address}:8080/")), call("tcp", &format!("{address}:9000")).with("body", "a line")];
     let before = world.calls("plain", &clear)?;
     ensure!(before[0].status == 200 && before[1].error.is_empty(), "{before:?}");
     let _applied = world.apply(
@@ -41,7 +51,7 @@ metadata: {name: default, namespace: shop}
 spec: {mtls: {mode: STRICT}}
 ",
     )?;
-    let after = crate::process::until("refusals in clear text", std::time::Duration::from_secs(30), || {
+    let after = eventually("refusals in clear text", || {
         let seen = world.calls("plain", &clear)?;
         ensure!(seen.iter().all(|seen| !seen.error.is_empty()), "{seen:?}");
         Ok(seen)
@@ -49,9 +59,10 @@ spec: {mtls: {mode: STRICT}}
     for kind in [get("http://web.shop/"), get("http://web.shop:82/"), call("http2", "http://web.shop:81/")] {
         world.expect("with certificates", &kind, |seen| seen.status == 200)?;
     }
-    let tcp = world.call(&call("tcp", "web.shop:91").with("body", "a"))?;
-    let grpc = world.call(&call("grpc", "web.shop:90").with("body", "a"))?;
-    ensure!(tcp.error.is_empty() && grpc.error.is_empty(), "{tcp:?} {grpc:?}");
+    for (kind, url) in [("tcp", "web.shop:91"), ("grpc", "web.shop:90")] {
+        world
+            .expect("with certificates", &call(kind, url).with("body", "a"), |seen| seen.error.is_empty())?;
+    }
     Ok(json!([after[0].status, after[1].status]))
 }
 
@@ -64,8 +75,8 @@ spec: {mtls: {mode: DISABLE}}
 ",
     )?;
     let seen = world.expect("clear text", &get("http://web.shop/"), |seen| seen.status == 200)?;
-    let tcp = world.call(&call("tcp", "web.shop:91").with("body", "a"))?;
-    ensure!(tcp.error.is_empty(), "{tcp:?}");
+    world
+        .expect("clear text", &call("tcp", "web.shop:91").with("body", "a"), |seen| seen.error.is_empty())?;
     Ok(json!({"http": seen.status}))
 }
 
@@ -79,7 +90,13 @@ fn policy(action: &str, rules: &str) -> String {
 fn deny(world: &World) -> Result<Value> {
     let _applied =
         world.apply(&policy("DENY", "  - to: [{operation: {paths: [/secret*], methods: [GET]}}]\n"))?;
-    let refused = world.expect("a refusal", &get("http://web.shop/secret/a"), |seen| seen.status == 403)?;
+    let secret = get("http://web.shop/secret/a");
+    eventually("refusals by both servers", || {
+        let seen = world.calls("client", &[&secret, &secret, &secret, &secret].map(Call::clone))?;
+        ensure!(seen.iter().all(|seen| seen.status == 403), "{seen:?}");
+        Ok(())
+    })?;
+    let refused = world.call(&secret)?;
     ensure!(refused.body == "RBAC: access denied", "{refused:?}");
     let slashes = world.call(&get("http://web.shop//secret"))?;
     let encoded = world.call(&get("http://web.shop/%73ecret"))?;
@@ -99,11 +116,14 @@ fn allow(world: &World) -> Result<Value> {
     let good = world
         .expect("an answer", &get("http://web.shop/").header("x-token", "good"), |seen| seen.status == 200)?;
     let address = world.address("web/v1")?;
-    let outside =
-        world.calls("plain", &[get(&format!("http://{address}:8080/")).header("x-token", "good")])?;
-    ensure!(outside[0].status == 403, "{outside:?}");
-    let other = world.call(&call("http2", "http://web.shop:81/").header("x-token", "good"))?;
-    ensure!(other.status == 403, "{other:?}");
+    let outside = eventually("a refusal of a client without a certificate", || {
+        let direct = get(&format!("http://{address}:8080/")).header("x-token", "good");
+        let seen = world.calls("plain", &[direct])?;
+        ensure!(seen[0].status == 403, "{seen:?}");
+        Ok(seen)
+    })?;
+    let other = call("http2", "http://web.shop:81/").header("x-token", "good");
+    let other = world.expect("a refusal at another port", &other, |seen| seen.status == 403)?;
     Ok(json!([refused.record(), good.status, outside[0].record(), other.status]))
 }
 
@@ -111,9 +131,113 @@ fn of_tcp(world: &World) -> Result<Value> {
     let line = call("tcp", "web.shop:91").with("body", "a line");
     let denied = world.apply(&policy("DENY", "  - to: [{operation: {ports: ['9000']}}]\n"))?;
     let refused = world.expect("the end of it", &line, |seen| !seen.error.is_empty())?;
-    let http = world.call(&get("http://web.shop/"))?;
-    ensure!(http.status == 200 && refused.body == "", "{refused:?} {http:?}");
+    world.expect("an answer to a request", &get("http://web.shop/"), |seen| seen.status == 200)?;
+    ensure!(refused.body == "", "{refused:?}");
     drop(denied);
     world.expect("an answer again", &line, |seen| seen.error.is_empty())?;
     Ok(Value::Null)
+}
+
+fn request_authentication(world: &World) -> Result<Value> {
+    let _applied = world.apply(&format!(
+        "apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {{name: web, namespace: shop}}
+spec:
+  selector: {{matchLabels: {{app: web}}}}
+  jwtRules: [{{issuer: 'https://login.example', jwks: '{KEYS}', outputClaimToHeaders: [{{header: x-user, claim: sub}}]}}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: web, namespace: shop}}
+spec:
+  selector: {{matchLabels: {{app: web}}}}
+  action: ALLOW
+  rules:
+  - from: [{{source: {{requestPrincipals: ['https://login.example/me']}}}}]
+    when: [{{key: 'request.auth.claims[groups]', values: [readers]}}]
+"
+    ))?;
+    let url = "http://web.shop/";
+    let token = |text: &str| get(url).header("authorization", &format!("Bearer {text}"));
+    let calls = [get(url), token(TOKEN), token(&TOKEN[..TOKEN.len() - 4])];
+    let seen = eventually("403 without a token, 401 with a bad one", || {
+        // Each three times, for both servers.
+        let mut all = Vec::new();
+        for _ in 0..3 {
+            let seen = world.calls("client", &calls)?;
+            let statuses: Vec<u64> = seen.iter().map(|seen| seen.status).collect();
+            ensure!(statuses == [403, 200, 401], "{statuses:?}");
+            all = seen;
+        }
+        Ok(all)
+    })?;
+    ensure!(seen[1].got("X-User") == "me", "{:?}", seen[1]);
+    Ok(json!([seen[0].body, seen[1].got("X-User"), seen[2].body, seen[2].headers]))
+}
+
+/// A policy that is only tried: it refuses nothing, and is counted.
+fn dry_run(world: &World) -> Result<Value> {
+    let _applied = world.apply(
+        "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: web, namespace: shop, annotations: {istio.io/dry-run: 'true'}}
+spec: {selector: {matchLabels: {app: web}}, action: DENY, rules: [{to: [{operation: {paths: [/tried]}}]}]}
+",
+    )?;
+    eventually("what it would refuse is counted", || {
+        let seen = world.calls("client", &[get("http://web.shop/tried").with("count", 4)])?;
+        ensure!(seen.iter().all(|seen| seen.status == 200), "{seen:?}");
+        let stats = world.admin("web/v1", "stats?filter=istio_dry_run_allow_shadow_denied|shadow_denied")?;
+        ensure!(stats.lines().any(|line| !line.ends_with(": 0")), "not counted: {stats:?}");
+        Ok(())
+    })?;
+    Ok(Value::Null)
+}
+
+/// A policy that only wants requests to be logged: none is refused.
+fn audit(world: &World) -> Result<Value> {
+    let _applied = world.apply(
+        "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: web, namespace: shop}
+spec: {selector: {matchLabels: {app: web}}, action: AUDIT, rules: [{to: [{operation: {paths: [/audited]}}]}]}
+",
+    )?;
+    let [audited, other] =
+        ["audited", "other"].map(|path| get(&format!("http://web.shop/{path}")).with("count", 10));
+    eventually("the policy at both servers, and no refusals", || {
+        for app in ["web/v1", "web/v2"] {
+            ensure!(world.admin(app, "config_dump")?.contains("\"LOG\""), "{app} has none");
+        }
+        let seen = world.calls("client", &[audited.clone(), other.clone()])?;
+        ensure!(seen.iter().all(|seen| seen.status == 200), "{seen:?}");
+        Ok(())
+    })?;
+    Ok(Value::Null)
+}
+
+/// A service is asked: the one outside, which answers with the status that the path asks for.
+fn custom(world: &World) -> Result<Value> {
+    let _applied = world.apply(
+        "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: web, namespace: shop}
+spec: {selector: {matchLabels: {app: web}}, action: CUSTOM, provider: {name: checker}, rules: [{to: [{operation: {paths: [/asked*]}}]}]}
+",
+    )?;
+    let refused = get("http://web.shop/asked?status=403").header("x-token", "mine");
+    let refused = eventually("refusals by both servers", || {
+        let seen = world.calls("client", &[refused.clone().with("count", 4)])?;
+        // The refusal is the service's own answer.
+        ensure!(seen.iter().all(|seen| seen.status == 403 && seen.server() == "plain-v1"), "{seen:?}");
+        Ok(seen)
+    })?;
+    ensure!(refused[0].got("X-Token") == "mine", "{:?}", refused[0]);
+    ensure!(refused[0].body["target"] == "/checked/asked?status=403", "{:?}", refused[0]);
+    let seen =
+        world.calls("client", &[get("http://web.shop/asked"), get("http://web.shop/other?status=403")])?;
+    ensure!(seen[0].status == 200 && seen[0].server().starts_with("web-"), "{seen:?}");
+    ensure!(seen[1].status == 403 && seen[1].server().starts_with("web-"), "{seen:?}");
+    Ok(json!([refused[0].record(), seen[0].status]))
 }

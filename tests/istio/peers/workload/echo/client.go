@@ -35,6 +35,8 @@ type Call struct {
 	Timeout int `json:"timeout"`
 	// Where to connect to, if not to the host of the URL.
 	Connect string `json:"connect"`
+	// A certificate and its key to show, both PEM, one after the other.
+	Certificate string `json:"certificate"`
 }
 
 // Seen is what came of it.
@@ -80,16 +82,24 @@ var (
 	clients     = map[string]*http.Client{}
 )
 
-func (call Call) client() *http.Client {
+func (call Call) client() (*http.Client, error) {
 	clientsLock.Lock()
 	defer clientsLock.Unlock()
-	key := call.Kind + call.Connect
+	key := call.Kind + call.Connect + call.Certificate
 	if clients[key] == nil {
 		protocols := new(http.Protocols)
 		protocols.SetHTTP1(call.Kind == "http1")
 		protocols.SetUnencryptedHTTP2(call.Kind == "http2")
 		protocols.SetHTTP2(call.Kind == "http2")
-		transport := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		config := &tls.Config{InsecureSkipVerify: true}
+		if call.Certificate != "" {
+			own, err := tls.X509KeyPair([]byte(call.Certificate), []byte(call.Certificate))
+			if err != nil {
+				return nil, err
+			}
+			config.Certificates = []tls.Certificate{own}
+		}
+		transport := &http.Transport{Protocols: protocols, TLSClientConfig: config}
 		connect := call.Connect
 		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			if connect != "" {
@@ -100,7 +110,7 @@ func (call Call) client() *http.Client {
 		never := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 		clients[key] = &http.Client{Transport: transport, CheckRedirect: never}
 	}
-	return clients[key]
+	return clients[key], nil
 }
 
 func (call Call) http(ctx context.Context, seen *Seen) error {
@@ -116,7 +126,11 @@ func (call Call) http(ctx context.Context, seen *Seen) error {
 		request.Header.Set(key, value)
 	}
 	request.Host = call.Host
-	response, err := call.client().Do(request)
+	client, err := call.client()
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}

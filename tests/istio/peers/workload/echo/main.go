@@ -1,13 +1,15 @@
 // Command echo is the application in every pod of the live test: a server that says what it saw, and a client that is told by the test what to
 // ask for and says what came back.
 //
-//	:8080  (and :8081, :8082) HTTP/1.1 and HTTP/2 in clear text; answers with the request as JSON (status=, delay=, flaky= in the query change that);
-//	       an upgrade to "websocket" becomes an echo of bytes
+//	:8080  (and :8081, :8082) HTTP/1.1 and HTTP/2 in clear text; answers with the request as JSON (status=, delay=, flaky=, fails= in the query
+//	       change that); an upgrade to "websocket" becomes an echo of bytes; what is posted to a collector of spans is kept;
+//	       /plugin.wasm is a module with nothing in it
 //	:8443  the same by TLS with a certificate of its own, made at the start
 //	:9090  gRPC: one service, unary and streaming
 //	:9000  TCP: sends back each line with its name before it
 //	:9001  TCP: speaks first
-//	:7000  POST a list of calls, get the list of outcomes; not for the mesh
+//	:7000  POST a list of calls, get the list of outcomes; GET /spans that were posted, and /first, the outcome of asking for the URL in FIRST
+//	       as the first thing of all; not for the mesh
 //
 // With the argument "pause" it does nothing: the container that a pod's network belongs to.
 package main
@@ -35,6 +37,10 @@ func main() {
 	if name == "" {
 		name, _ = os.Hostname()
 	}
+	var first Seen
+	if url := os.Getenv("FIRST"); url != "" {
+		first = Call{Kind: "http1", URL: url}.run()
+	}
 	for _, address := range []string{":8080", ":8081", ":8082"} {
 		go serveHTTP(address)
 	}
@@ -57,6 +63,8 @@ func main() {
 		}
 		json.NewEncoder(w).Encode(seen)
 	})
+	mux.HandleFunc("GET /spans", collected)
+	mux.HandleFunc("GET /first", func(w http.ResponseWriter, r *http.Request) { json.NewEncoder(w).Encode(first) })
 	log.Fatal(http.ListenAndServe(":7000", mux))
 }
 

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -60,6 +61,14 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
+	if r.Method == http.MethodPost && (r.URL.Path == "/api/v2/spans" || r.URL.Path == "/v1/traces") {
+		collect(r.URL.Path, body)
+		return
+	}
+	if r.URL.Path == "/plugin.wasm" {
+		w.Write([]byte("\x00asm\x01\x00\x00\x00"))
+		return
+	}
 	query := r.URL.Query()
 	if wait, err := time.ParseDuration(query.Get("delay")); err == nil {
 		time.Sleep(wait)
@@ -78,8 +87,40 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	if each, err := strconv.Atoi(query.Get("flaky")); err == nil && (seen.Before+1)%each != 0 {
 		code = http.StatusServiceUnavailable
 	}
+	// fails=NAME: the server of that name refuses.
+	if query.Get("fails") == name {
+		code = http.StatusServiceUnavailable
+	}
 	w.WriteHeader(code)
 	json.NewEncoder(w).Encode(seen)
+}
+
+// Spans that proxies have reported: those of Zipkin as they came, what is protobuf in hexadecimal digits.
+var (
+	spansLock sync.Mutex
+	spans     = []json.RawMessage{}
+)
+
+// The oldest go first.
+const mostSpans = 5000
+
+func collect(path string, body []byte) {
+	var some []json.RawMessage
+	if path == "/v1/traces" {
+		some = []json.RawMessage{json.RawMessage(fmt.Sprintf("%q", hex.EncodeToString(body)))}
+	} else if err := json.Unmarshal(body, &some); err != nil {
+		log.Print("no spans: ", err)
+	}
+	spansLock.Lock()
+	defer spansLock.Unlock()
+	spans = append(spans, some...)
+	spans = spans[max(0, len(spans)-mostSpans):]
+}
+
+func collected(w http.ResponseWriter, _ *http.Request) {
+	spansLock.Lock()
+	defer spansLock.Unlock()
+	json.NewEncoder(w).Encode(spans)
 }
 
 // What comes after the upgrade goes back as it came.
