@@ -70,6 +70,8 @@ pub type Compiled<T> = Result<T, Vec<ConfigError>>;
 pub struct FilterContext<'a> {
     /// Where its counters are kept.
     pub counters: &'a Arc<CounterStore>,
+    /// Its configured name; empty for what is no filter of a listener.
+    pub name: &'a str,
     /// What the names of its counters begin with: `http.<stat_prefix>.` within a connection manager, nothing elsewhere.
     pub prefix: &'a str,
     /// `node.cluster`

@@ -49,6 +49,8 @@ pub struct RateLimit {
     pub hits: Option<Hits>,
     /// `limit`
     pub limit: Option<OwnLimit>,
+    /// `apply_on_stream_done`: it counts when the stream is over. Not asked by the local filter for what routes say, as in Envoy.
+    pub on_done: bool,
     /// `x_ratelimit_option`
     pub told: Option<bool>,
 }

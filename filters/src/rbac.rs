@@ -9,7 +9,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use sampan_filters_api::cel::Expression;
@@ -80,6 +80,8 @@ pub struct Policy {
     pub expression: Option<Expression>,
     /// `allowed`, `denied`, `shadow_allowed` and `shadow_denied` of this policy, where they are wanted.
     pub counters: Option<Arc<Counters>>,
+    /// What is told of requests that pass by it; made by the first of them.
+    pub told: OnceLock<Arc<MetadataValue>>,
 }
 
 /// What a match means.
@@ -193,6 +195,26 @@ impl Policy {
 }
 
 impl Condition {
+    /// All of them. Control planes wrap single ones, too.
+    pub fn all(of: Vec<Condition>) -> Self {
+        Self::alone(of).unwrap_or_else(Self::And)
+    }
+
+    /// One of them.
+    pub fn any(of: Vec<Condition>) -> Self {
+        Self::alone(of).unwrap_or_else(Self::Or)
+    }
+
+    fn alone(mut of: Vec<Condition>) -> Result<Self, Vec<Condition>> {
+        match (of.pop(), of.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (last, _) => {
+                of.extend(last);
+                Err(of)
+            }
+        }
+    }
+
     /// Whether the condition holds.
     pub fn holds(&self, subject: Subject<'_>) -> bool {
         let connection = &*subject.info.connection;
@@ -201,11 +223,10 @@ impl Condition {
             Self::And(all) => all.iter().all(|condition| condition.holds(subject)),
             Self::Or(some) => some.iter().any(|condition| condition.holds(subject)),
             Self::Not(condition) => !condition.holds(subject),
-            Self::Header(matcher) => {
-                let none = RequestHead::default();
-                let request = subject.request.unwrap_or(&none);
-                matcher.is_match(&View { request, tls: None })
-            }
+            Self::Header(matcher) => match subject.request {
+                Some(request) => matcher.is_match(&View { request, tls: None }),
+                None => matcher.is_match(&View { request: &RequestHead::default(), tls: None }),
+            },
             Self::Path(matcher) => path(subject).is_some_and(|path| matcher.is_match(path)),
             Self::Template(template) => path(subject).is_some_and(|path| template.is_match(path)),
             Self::Address(AddressOf::Local, range) => range.contains(&connection.local),

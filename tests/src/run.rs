@@ -198,6 +198,8 @@ impl Stage {
         if let Some(expression) = case.stats {
             let stats = self.process.stats(expression).into_iter().filter(|(_, value)| *value > 0);
             facts.extend(stats.map(|(name, value)| (format!("stat:{name}"), value.to_string())));
+            let histograms = self.process.histograms(expression).into_iter();
+            facts.extend(histograms.map(|name| (format!("stat:{name}"), "histogram".to_owned())));
         }
         self.recorder.settle(PATIENCE);
         let mut connections: Vec<(&str, usize)> = Vec::new();

@@ -143,6 +143,26 @@ fn metadata() {
 }
 
 #[test]
+fn health_filter() {
+    run::check(cases::health_filter::group());
+}
+
+#[test]
+fn custom_redirects() {
+    run::check(cases::custom_redirects::group());
+}
+
+#[test]
+fn ext_authz_state() {
+    run::check(cases::ext_authz_state::group());
+}
+
+#[test]
+fn header_mutation() {
+    run::check(cases::header_mutation::group());
+}
+
+#[test]
 fn guards() {
     run::check(cases::guards::group());
 }

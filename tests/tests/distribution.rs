@@ -4,13 +4,18 @@
 //! a policy that is right fails it once in a million runs, and one that is off by a few percent of a host's share fails at once.
 //! Policies without chance in them are far below the limit. Where a hash decides, the counts must be equal.
 //!
-//! What takes longer than a test may (slow start) or depends on requests that overlap (bounded loads, peak-EWMA) is simulated in
-//! the model's own tests.
+//! How a new host warms up is compared by its share in each part of its window. What depends on requests that overlap (bounded loads,
+//! peak-EWMA) is simulated in the model's own tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "distribution/stage.rs"]
 mod stage;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sampan_tests::harness::process::Program;
 
 use stage::{Clusters, Counts, Host, Stage, cluster, locality, run};
 
@@ -242,4 +247,73 @@ fn by_reported_load() {
     }
     let sampan = results.last().unwrap();
     assert!((sampan["h0"] as f64 / (LOAD as f64 * 4.0 / 7.0) - 1.0).abs() < 0.1, "{sampan:?}");
+}
+
+/// How long a host warms up, and in how many parts that is looked at.
+const WINDOW: Duration = Duration::from_secs(3);
+const PARTS: usize = 4;
+
+/// Replaces the endpoints of a cluster that is discovered by a file.
+fn put_endpoints(dir: &Path, hosts: &[Host]) {
+    let part = dir.join("part");
+    let resources = format!(
+        "resources: [{{\"@type\": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment, cluster_name: slow, endpoints: [{}]}}]",
+        locality("", hosts)
+    );
+    std::fs::write(&part, resources).unwrap();
+    std::fs::rename(part, dir.join("endpoints.yaml")).unwrap();
+}
+
+/// The share of a second host in each part of the window after it was added.
+fn share_of_a_new_host(program: Program) -> [f64; PARTS] {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::start(program, "node: {id: me, cluster: us}", 2, &|ports| {
+        put_endpoints(dir.path(), &Host::weighted(&ports[..1], &[1]));
+        let yaml = format!(
+            "- {{name: slow, connect_timeout: 1s, type: EDS, lb_policy: ROUND_ROBIN, round_robin_lb_config: {{slow_start_config: {{slow_start_window: {}s}}}}, \
+                 eds_cluster_config: {{eds_config: {{resource_api_version: V3, path_config_source: {{path: {}}}}}}}}}\n",
+            WINDOW.as_secs(),
+            dir.path().join("endpoints.yaml").display()
+        );
+        vec![("slow", yaml)]
+    });
+    let ports: Vec<u16> = stage.backends.iter().map(|backend| backend.port).collect();
+    // The first host is as warm as it gets once its own window is over.
+    let began = Instant::now();
+    while began.elapsed() <= WINDOW {
+        assert_eq!(stage.load("slow", 10).get("h1"), None);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    put_endpoints(dir.path(), &Host::weighted(&ports, &[1, 1]));
+    let (began, mut counts) = (Instant::now(), [(0usize, 0usize); PARTS]);
+    while began.elapsed() < WINDOW {
+        let part = (began.elapsed().as_secs_f64() / WINDOW.as_secs_f64() * PARTS as f64) as usize;
+        let served = stage.load("slow", 20);
+        let (new, all) = &mut counts[part.min(PARTS - 1)];
+        *new += served.get("h1").copied().unwrap_or(0);
+        *all += 20;
+        // Evenly over the window.
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    counts.map(|(new, all)| new as f64 / all as f64)
+}
+
+#[test]
+fn as_a_host_warms_up() {
+    let programs = sampan_tests::harness::invoke::programs();
+    let shares: Vec<[f64; PARTS]> = std::thread::scope(|scope| {
+        let runs: Vec<_> =
+            programs.into_iter().map(|program| scope.spawn(move || share_of_a_new_host(program))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    for share in &shares {
+        // From a tenth of the other's weight to all of it: 0.12, 0.27, 0.38 and 0.47 in the middle of each part.
+        assert!(
+            share.windows(2).all(|pair| pair[0] < pair[1]) && share[0] < 0.2 && share[3] > 0.4,
+            "{shares:?}"
+        );
+    }
+    if let [envoy, sampan] = shares.as_slice() {
+        assert!(envoy.iter().zip(sampan).all(|(envoy, sampan)| (envoy - sampan).abs() < 0.06), "{shares:?}");
+    }
 }

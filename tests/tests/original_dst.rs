@@ -128,11 +128,9 @@ fn the_proxy_is_no_destination_of_its_own() {
     }
     assert_eq!(setting.stat("original_dst_self_connect"), 4);
     assert_eq!((setting.stat("upstream_cx_total"), setting.stat("membership_total")), (0, 0));
-    let log = setting.process.stderr();
-    assert!(
-        log.contains(&format!("was going to {}, where this proxy listens; refused", destinations[0])),
-        "{log}"
-    );
+    let told = format!("was going to {}, where this proxy listens; refused", destinations[0]);
+    let logged = poll(PATIENCE, || setting.process.stderr().contains(&told).then_some(()));
+    assert!(logged.is_some(), "{}", setting.process.stderr());
     // The upstream's port is another, at the same address.
     assert_eq!(setting.send(&format!("127.0.0.1:{}", setting.upstream.port)).status(), 200);
 }

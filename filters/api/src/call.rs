@@ -99,6 +99,15 @@ pub enum CallError {
 /// A call under way; dropping it gives it up.
 pub type CallFuture = Pin<Box<dyn Future<Output = Result<Answer, CallError>>>>;
 
+/// The hosts of a cluster, by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// All of them.
+    pub total: u64,
+    /// Those that are healthy or degraded.
+    pub available: u64,
+}
+
 /// Makes calls, on the worker that it belongs to.
 pub trait Calls {
     /// Begins a call. Nothing happens before the future is polled.
@@ -109,6 +118,9 @@ pub trait Calls {
 
     /// Counts a response that a filter gives in a cluster's place, among those of the cluster.
     fn charge(&self, cluster: &str, status: u16);
+
+    /// Counts the hosts of a cluster; `None` if there is no cluster of this name. Looks at each host: for what is rare.
+    fn membership(&self, cluster: &str) -> Option<Membership>;
 
     /// Runs something on the worker, beside all streams: a refresh that no single stream waits for. It ends with the worker.
     fn spawn(&self, task: Pin<Box<dyn Future<Output = ()>>>);
@@ -128,6 +140,10 @@ impl Calls for NoCalls {
     }
 
     fn charge(&self, _cluster: &str, _status: u16) {}
+
+    fn membership(&self, _cluster: &str) -> Option<Membership> {
+        None
+    }
 
     fn spawn(&self, _task: Pin<Box<dyn Future<Output = ()>>>) {}
 }

@@ -64,18 +64,27 @@ impl Headers {
 
     /// Adds a field behind the others.
     pub fn append(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        let name = name.as_ref();
+        self.append_classified(Known::classify(name), name, value);
+    }
+
+    /// As [`Headers::append`], for a name that was [classified](Known::classify).
+    pub fn append_classified(
+        &mut self,
+        known: Option<Known>,
+        name: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) {
         let (name, value) = (name.as_ref(), value.as_ref());
-        let id = Known::id_of(name);
+        self.arena.reserve(name.len() + value.len());
         let name = self.store(name);
         let value = self.store(value);
-        self.push(Entry { name, value, id });
+        self.push(Entry { name, value, id: known.map_or(UNKNOWN, |known| known as u8) });
     }
 
     /// Adds a field with a known name.
     pub fn append_known(&mut self, known: Known, value: impl AsRef<[u8]>) {
-        let name = self.store(known.name().as_bytes());
-        let value = self.store(value.as_ref());
-        self.push(Entry { name, value, id: known as u8 });
+        self.append_classified(Some(known), known.name(), value);
     }
 
     /// The first value of a field.
@@ -142,6 +151,9 @@ impl Headers {
             return self.append(name, value);
         };
         self.entries[first].value = self.store(value.as_ref());
+        if !self.entries[first + 1..].iter().any(|e| self.is(e, id, name)) {
+            return;
+        }
         let kept = self.entries[first].name;
         self.retain_entries(|entry, same| !same(entry) || entry.name == kept, id, name);
     }

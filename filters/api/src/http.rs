@@ -40,6 +40,21 @@ pub enum Flow {
     /// Hold the message here until its body has come, then ask [`HttpFilter::on_held`], or [`HttpFilter::on_response_held`]. For
     /// [`HttpFilter::on_request_head`] and [`HttpFilter::on_response_head`]; elsewhere it is [`Flow::Continue`].
     Hold(Hold),
+    /// Serve another request in place of the response, as if the client had sent it. For [`HttpFilter::on_response_head`], where it is
+    /// what the hook returns; elsewhere it is [`Flow::Continue`].
+    Anew(Box<Anew>),
+}
+
+/// What learns whether something has come true.
+pub type Told = Box<dyn FnOnce(&mut Stream<'_>, bool)>;
+
+/// A request that takes the place of the one whose response has come, unless that is still on its way. It has no body.
+pub struct Anew {
+    /// Its head.
+    pub request: RequestHead,
+    /// Told whether there is a route for it, unless the response goes on for the first request is not over. If there is none, the
+    /// response goes on, too.
+    pub then: Told,
 }
 
 /// The rest of a response that was held, as the filters before made it. What is left here is sent in its place.

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod connection;
+mod metadata;
 mod tls;
 
 use std::any::Any;
@@ -14,6 +15,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use smallvec::SmallVec;
+
 use crate::flags::Flags;
 use crate::head::Protocol;
 use crate::network::UpstreamState;
@@ -21,6 +24,7 @@ use crate::protocols::ProtocolSet;
 
 pub use self::cluster::{ClusterFacts, HostFacts, HttpChoice};
 pub use self::connection::{ConnectionInfo, ListenerFacts, OriginalSource, ProtocolList};
+pub use self::metadata::{DynamicMetadata, MetadataOf, MetadataValue};
 pub use self::tls::{CertificateInfo, TlsInfo};
 
 /// An address of either side.
@@ -75,7 +79,7 @@ pub struct UpstreamInfo {
     /// The upstream connection's number.
     pub connection_id: Option<u64>,
     /// Every host tried, in order.
-    pub attempted: Vec<Address>,
+    pub attempted: SmallVec<[Address; 1]>,
     /// The cluster, as configured.
     pub cluster: Option<Arc<str>>,
     /// Its `alt_stat_name`, where it has one.
@@ -142,6 +146,9 @@ pub struct TraceIds {
     pub span: Option<u64>,
 }
 
+/// `%STREAM_ID%`: a UUID, unless a client has sent something else.
+pub type StreamId = SmallVec<[u8; 36]>;
+
 /// All that is known of one stream.
 #[derive(Clone, Debug)]
 pub struct StreamInfo {
@@ -173,6 +180,8 @@ pub struct StreamInfo {
     pub bytes: ByteCounts,
     /// The matched route's name.
     pub route_name: Option<Arc<str>>,
+    /// The matched route's metadata, by namespace.
+    pub route_metadata: Option<Arc<MetadataValue>>,
     /// The matched virtual host's name.
     pub virtual_host: Option<Arc<str>>,
     /// The matched virtual cluster's name.
@@ -182,7 +191,7 @@ pub struct StreamInfo {
     /// The upstream side.
     pub upstream: UpstreamInfo,
     /// `x-request-id`'s source, for `%STREAM_ID%`.
-    pub stream_id: Option<Box<str>>,
+    pub stream_id: Option<StreamId>,
     /// The body of a local reply.
     pub local_reply_body: Option<Box<[u8]>>,
     /// Dynamic metadata by filter name; set by filters.
@@ -213,6 +222,7 @@ impl StreamInfo {
             flags: Flags::NONE,
             bytes: ByteCounts::default(),
             route_name: None,
+            route_metadata: None,
             virtual_host: None,
             virtual_cluster: None,
             trace: None,
@@ -237,75 +247,39 @@ impl StreamInfo {
         own.or_else(|| self.connection.state.borrow().object(key).cloned())
     }
 
+    /// The object of a key where it is about the host: the stream's own, or else its upstream connection's. What the client's connection has is
+    /// of another peer.
+    pub fn upstream_state(&self, key: &str) -> Option<Rc<dyn StateObject>> {
+        let own = self.filter_state.object(key).cloned();
+        own.or_else(|| self.upstream.state.as_ref()?.borrow().object(key).cloned())
+    }
+
+    /// A value of some metadata: of a namespace, following struct keys.
+    pub fn metadata_of(
+        &self,
+        of: MetadataOf,
+        namespace: &str,
+        keys: &[impl AsRef<str>],
+    ) -> Option<&MetadataValue> {
+        match of {
+            MetadataOf::Stream => self.metadata.namespace(namespace)?.at(keys),
+            of => self.all_metadata_of(of)?.at(&[namespace])?.at(keys),
+        }
+    }
+
+    /// All metadata that the configuration gives something, by namespace; none of the stream's own.
+    pub fn all_metadata_of(&self, of: MetadataOf) -> Option<&MetadataValue> {
+        match of {
+            MetadataOf::Stream => None,
+            MetadataOf::Route => self.route_metadata.as_deref(),
+            MetadataOf::Cluster => self.upstream.facts.as_ref()?.metadata.as_deref(),
+            MetadataOf::Host => self.upstream.host.as_ref()?.metadata.as_deref(),
+        }
+    }
+
     /// Time from start to end; to `now` while the stream lives.
     pub fn duration(&self, now: Instant) -> Duration {
         self.end.unwrap_or(now).saturating_duration_since(self.start)
-    }
-}
-
-/// A value of dynamic metadata (the shape of `google.protobuf.Value`).
-#[derive(Clone, Debug, PartialEq)]
-pub enum MetadataValue {
-    /// null
-    Null,
-    /// boolean
-    Bool(bool),
-    /// number
-    Number(f64),
-    /// string
-    String(Arc<str>),
-    /// list
-    List(Vec<MetadataValue>),
-    /// map, in order of insertion
-    Struct(Vec<(Arc<str>, MetadataValue)>),
-}
-
-impl MetadataValue {
-    /// The value under `path`, following struct keys.
-    pub fn at<'a>(&'a self, path: &[impl AsRef<str>]) -> Option<&'a MetadataValue> {
-        path.iter().try_fold(self, |value, key| match value {
-            MetadataValue::Struct(fields) => {
-                fields.iter().find(|(k, _)| **k == *key.as_ref()).map(|(_, v)| v)
-            }
-            _ => None,
-        })
-    }
-}
-
-/// Dynamic metadata: a struct per namespace. Empty for most streams, and then allocates nothing.
-#[derive(Clone, Debug, Default)]
-pub struct DynamicMetadata(Vec<(Arc<str>, MetadataValue)>);
-
-impl DynamicMetadata {
-    /// The struct of a namespace.
-    pub fn namespace(&self, name: &str) -> Option<&MetadataValue> {
-        self.0.iter().find(|(n, _)| **n == *name).map(|(_, v)| v)
-    }
-
-    /// Every namespace with its struct, in order of insertion.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &MetadataValue)> {
-        self.0.iter().map(|(name, value)| (&**name, value))
-    }
-
-    /// Makes sure that there is a namespace, if with nothing in it.
-    pub fn open(&mut self, namespace: &str) {
-        if self.namespace(namespace).is_none() {
-            self.0.push((namespace.into(), MetadataValue::Struct(Vec::new())));
-        }
-    }
-
-    /// Sets a key of a namespace.
-    pub fn set(&mut self, namespace: &str, key: &str, value: MetadataValue) {
-        let at = self.0.iter().position(|(n, _)| **n == *namespace).unwrap_or_else(|| {
-            self.0.push((namespace.into(), MetadataValue::Struct(Vec::new())));
-            self.0.len() - 1
-        });
-        if let MetadataValue::Struct(fields) = &mut self.0[at].1 {
-            match fields.iter_mut().find(|(k, _)| **k == *key) {
-                Some((_, slot)) => *slot = value,
-                None => fields.push((key.into(), value)),
-            }
-        }
     }
 }
 

@@ -15,12 +15,13 @@ use sampan_filters_api::cel::Expression;
 use super::ConfigError;
 
 const YES: Support = Support::Supported;
+const REFUSED: Support = Support::Later("an expression with a comprehension is refused, as in Envoy");
 const TYPES: Support = Support::Ignored("types are those of the values");
 
 /// What is read here.
 pub const SUPPORT: &[MessageSupport] = &[
     ("google.api.expr.v1alpha1.CheckedExpr", &[("*", TYPES), ("expr", YES)]),
-    ("google.api.expr.v1alpha1.Expr", &[("*", YES)]),
+    ("google.api.expr.v1alpha1.Expr", &[("*", YES), ("comprehension_expr", REFUSED)]),
     ("google.api.expr.v1alpha1.Expr.Ident", &[("*", YES)]),
     ("google.api.expr.v1alpha1.Expr.Select", &[("*", YES)]),
     ("google.api.expr.v1alpha1.Expr.Call", &[("*", YES)]),

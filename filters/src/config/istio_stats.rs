@@ -50,6 +50,8 @@ pub const SUPPORT: &[MessageSupport] = &[
 const PERIOD: Duration = Duration::from_secs(5);
 /// `graceful_deletion_interval` unless it is given.
 const GRACE: Duration = Duration::from_mins(5);
+/// The expression of a label that has none.
+const UNKNOWN_LABEL: &str = "'unknown'";
 /// Expressions of a filter at most.
 const MOST_EXPRESSIONS: usize = 256;
 
@@ -114,7 +116,18 @@ impl Reading<'_> {
         duration(proto?, path).map_err(|error| self.errors.push(error)).ok()
     }
 
-    /// The place of an expression, which may be there already.
+    /// The place of an expression, which may be there already. In Istio no label makes a configuration fail, and its own examples name attributes
+    /// that only a plugin sets: a label that cannot be worked out is `unknown`.
+    fn label(&mut self, text: &str, path: &str) -> Option<usize> {
+        if let Err(reason) = Expression::parse(text, self.context.node) {
+            let name = self.context.name;
+            tracing::warn!(target: "filter", "{name}: {path}: the label will be `unknown`: {reason}: {text}");
+            return self.expression(UNKNOWN_LABEL, path);
+        }
+        self.expression(text, path)
+    }
+
+    /// The same for what a metric is made of, which there is none without.
     fn expression(&mut self, text: &str, path: &str) -> Option<usize> {
         if let Some(known) = self.texts.iter().position(|known| known == text) {
             return Some(known);
@@ -178,7 +191,7 @@ impl Reading<'_> {
             }
             for (name, text) in &proto.dimensions {
                 let path = format!("metrics[{index}].dimensions[{name}]");
-                let Some(value) = self.expression(text, &path) else { continue };
+                let Some(value) = self.label(text, &path) else { continue };
                 self.dimension(&proto.name, &standard, name, value);
             }
         }

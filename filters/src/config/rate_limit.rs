@@ -41,7 +41,7 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("actions", YES),
             ("limit", YES),
             ("hits_addend", YES),
-            ("apply_on_stream_done", REFUSED),
+            ("apply_on_stream_done", YES),
             ("x_ratelimit_option", YES),
         ],
     ),
@@ -109,9 +109,6 @@ pub fn limit(
     path: &str,
     errors: &mut Vec<ConfigError>,
 ) -> RateLimit {
-    if proto.apply_on_stream_done {
-        errors.push(ConfigError::new(under(path, "apply_on_stream_done"), "is not supported"));
-    }
     let mut actions = Vec::new();
     for (index, proto) in proto.actions.iter().enumerate() {
         match action(proto, context, &format!("{path}.actions[{index}]")) {
@@ -133,6 +130,7 @@ pub fn limit(
         actions,
         hits,
         limit,
+        on_done: proto.apply_on_stream_done,
         told: match proto.x_ratelimit_option() {
             XRateLimitOption::Unspecified => None,
             XRateLimitOption::Off => Some(false),

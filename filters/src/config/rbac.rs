@@ -2,7 +2,7 @@
 
 #![expect(deprecated, reason = "1.40 accepts the older spellings of addresses and metadata")]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prost::Message;
 use sampan_api::envoy::config::core::v3::TypedExtensionConfig;
@@ -130,7 +130,7 @@ fn policy(
     };
     let counters = tracking
         .map(|(context, prefix)| context.counters.counters(&format!("{prefix}{name}"), POLICY_COUNTERS));
-    Policy { name: Arc::from(name), permissions, principals, expression, counters }
+    Policy { name: Arc::from(name), permissions, principals, expression, counters, told: OnceLock::new() }
 }
 
 /// `condition`, or `checked_condition`, of which Envoy takes one.
@@ -165,6 +165,7 @@ pub fn tree(proto: &Matcher3, path: &str, errors: &mut Vec<ConfigError>) -> Opti
             principals: Vec::new(),
             expression: None,
             counters: None,
+            told: OnceLock::new(),
         };
         Ok(Leaf { action, policy })
     };
@@ -190,8 +191,8 @@ fn permission(proto: &pb::Permission, path: &str, depth: usize) -> Result<Condit
             .collect::<Result<Vec<_>, _>>()
     };
     Ok(match proto.rule.as_ref().ok_or_else(|| ConfigError::new(path, "no rule is given"))? {
-        Rule::AndRules(rules) => Condition::And(set(rules, "and_rules")?),
-        Rule::OrRules(rules) => Condition::Or(set(rules, "or_rules")?),
+        Rule::AndRules(rules) => Condition::all(set(rules, "and_rules")?),
+        Rule::OrRules(rules) => Condition::any(set(rules, "or_rules")?),
         Rule::NotRule(rule) => Condition::Not(Box::new(permission(rule, &at("not_rule"), depth + 1)?)),
         Rule::Any(any) => always(*any, &at("any"))?,
         Rule::Header(header) => Condition::Header(matcher::header(header, &at("header"))?),
@@ -232,8 +233,8 @@ fn principal(proto: &pb::Principal, path: &str, depth: usize) -> Result<Conditio
         Ok::<_, ConfigError>(Condition::Address(which, matcher::cidr(range, &at(field))?))
     };
     Ok(match proto.identifier.as_ref().ok_or_else(|| ConfigError::new(path, "no identifier is given"))? {
-        Identifier::AndIds(ids) => Condition::And(set(ids, "and_ids")?),
-        Identifier::OrIds(ids) => Condition::Or(set(ids, "or_ids")?),
+        Identifier::AndIds(ids) => Condition::all(set(ids, "and_ids")?),
+        Identifier::OrIds(ids) => Condition::any(set(ids, "or_ids")?),
         Identifier::NotId(id) => Condition::Not(Box::new(principal(id, &at("not_id"), depth + 1)?)),
         Identifier::Any(any) => always(*any, &at("any"))?,
         Identifier::Authenticated(who) => {

@@ -19,7 +19,7 @@ pub const SUPPORT: &[MessageSupport] = &[(
         ("factory_key", YES),
         ("format_string", YES),
         ("read_only", Support::Ignored("nothing else sets the key")),
-        ("shared_with_upstream", Support::Ignored("upstream connections have no filter state")),
+        ("shared_with_upstream", Support::Ignored("objects do not reach upstream connections")),
         ("skip_if_empty", YES),
     ],
 )];

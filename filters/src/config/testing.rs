@@ -32,6 +32,7 @@ pub fn context() -> FilterContext<'static> {
 pub fn with_counters(counters: &Arc<CounterStore>) -> FilterContext<'_> {
     FilterContext {
         counters,
+        name: "own",
         prefix: "http.h.",
         service_cluster: "cluster",
         failing: NEVER.get_or_init(Arc::default),

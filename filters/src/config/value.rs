@@ -1,5 +1,6 @@
 //! `google.protobuf.Struct` and `Value` as metadata, and format strings.
 
+use prost::Message as _;
 use sampan_api::envoy::config::core::v3::SubstitutionFormatString;
 use sampan_api::envoy::config::core::v3::substitution_format_string::Format;
 use sampan_api::google::protobuf;
@@ -29,6 +30,11 @@ pub fn value(proto: &protobuf::Value) -> MetadataValue {
         Some(Kind::StructValue(tree)) => structure(tree),
         Some(Kind::ListValue(list)) => MetadataValue::List(list.values.iter().map(value).collect()),
     }
+}
+
+/// The metadata value that the wire form of a `google.protobuf.Value` stands for; none if it is malformed.
+pub fn decode(bytes: &[u8]) -> Option<MetadataValue> {
+    protobuf::Value::decode(bytes).ok().as_ref().map(value)
 }
 
 /// A format of text at `path`.

@@ -74,14 +74,14 @@ impl Held {
     /// Looks it up.
     pub fn of(reporter: Reporter, info: &StreamInfo) -> Self {
         match reporter {
-            Reporter::Source => Self { peer: upstream(info, peer::UPSTREAM), ..Self::default() },
+            Reporter::Source => Self { peer: info.upstream_state(peer::UPSTREAM), ..Self::default() },
             Reporter::Destination | Reporter::Waypoint => {
                 let text = |key| info.state(key).map(|object| object.plain());
                 let principals = (text(PEER_PRINCIPAL), text(LOCAL_PRINCIPAL));
                 Self {
                     peer: info.state(peer::DOWNSTREAM),
                     endpoint: if reporter == Reporter::Waypoint {
-                        upstream(info, peer::UPSTREAM)
+                        info.upstream_state(peer::UPSTREAM)
                     } else {
                         None
                     },
@@ -98,15 +98,11 @@ impl Held {
 /// Whether it is settled who the peer is, or that nobody will tell.
 pub fn is_settled(reporter: Reporter, info: &StreamInfo) -> bool {
     match reporter {
-        Reporter::Source => [peer::UPSTREAM, peer::NOT_FOUND].iter().any(|key| upstream(info, key).is_some()),
+        Reporter::Source => {
+            [peer::UPSTREAM, peer::NOT_FOUND].iter().any(|key| info.upstream_state(key).is_some())
+        }
         _ => [peer::DOWNSTREAM, peer::NOT_FOUND].iter().any(|key| info.state(key).is_some()),
     }
-}
-
-/// An object of the stream, or else of its upstream connection. What the client's connection has is of another peer.
-fn upstream(info: &StreamInfo, key: &str) -> Option<Rc<dyn StateObject>> {
-    let own = info.filter_state.object(key).cloned();
-    own.or_else(|| info.upstream.state.as_ref()?.borrow().object(key).cloned())
 }
 
 fn as_peer(object: Option<&Rc<dyn StateObject>>) -> Option<&Peer> {

@@ -441,9 +441,16 @@ fn what_cannot_be_worked_out_is_refused_by_its_path() {
           definitions: [{name: requests_total, value: '1'}, {name: b, value: has(x)}],
           rotation_interval: -1s}",
     );
-    let paths =
-        ["definitions[0].name", "definitions[1].value", "metrics[0].dimensions[a]", "rotation_interval"];
-    assert_eq!(case.refused(), paths);
+    assert_eq!(case.refused(), ["definitions[0].name", "definitions[1].value", "rotation_interval"]);
+}
+
+#[test]
+fn a_label_that_cannot_be_worked_out_is_unknown() {
+    let case = Case::client(
+        "{metrics: [{dimensions: {a: istio_operationId, b: 'x ? 1 : 2', c: '[1].map(x, x)', d: 'a =='}}]}",
+    );
+    play(&*case.http(), &mut request(&[]), &mut outbound(), &[]);
+    assert_eq!(some(&case.store.of("requests_total")[0], &["a", "b", "c", "d"]), ["unknown"; 4]);
 }
 
 #[test]

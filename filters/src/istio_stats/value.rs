@@ -1,10 +1,14 @@
-//! The values of labels and metrics of one's own: literals, numbers and attributes of a stream, as CEL names them.
+//! The values of labels and metrics of one's own: expressions in CEL.
 //!
-//! Attributes are rendered by the operators of access logs. What `node` and `xds.node` hold does not change and becomes a literal.
+//! Most are a literal, a number or an attribute of a stream. These are not evaluated: attributes are rendered by the operators of access logs. What
+//! `node` and `xds.node` hold does not change and becomes a literal, also within another expression.
 
 use sampan_filters_api::NodeFacts;
+use sampan_filters_api::cel::{self, Constant};
 use sampan_filters_api::format::{FormatContext, Template, write_metadata};
 use sampan_filters_api::info::MetadataValue;
+
+use crate::peer;
 
 /// An expression.
 #[derive(Debug)]
@@ -13,6 +17,10 @@ pub enum Expression {
     Literal(String),
     /// What a stream has.
     Attribute(Template),
+    /// A field of the workload that serves the stream.
+    OfHost(String),
+    /// What is worked out of that.
+    Cel(cel::Expression),
 }
 
 /// What is there instead of a value that a stream does not have.
@@ -66,13 +74,11 @@ impl Expression {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(Self::Literal(text.to_owned()));
         }
-        let path = path(text).ok_or("it is neither a literal nor an attribute")?;
+        let Some(path) = path(text) else { return worked_out(text, node) };
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
         let format = match &*names {
             ["xds", "node", rest @ ..] | ["node", rest @ ..] => {
-                return of_node(rest, node)
-                    .map(Self::Literal)
-                    .ok_or_else(|| "the node has no such value".into());
+                return Ok(Self::Literal(of_node(rest, node).unwrap_or_else(|| UNKNOWN.to_owned())));
             }
             ["request", "headers", name] => format!("%REQ({name})%"),
             ["response", "headers", name] => format!("%RESP({name})%"),
@@ -81,14 +87,15 @@ impl Expression {
                 format!("%DYNAMIC_METADATA({})%", rest.join(":"))
             }
             ["filter_state", key] => format!("%FILTER_STATE({key}:PLAIN)%"),
-            ["filter_state", key, field] | [key @ ("upstream_peer" | "downstream_peer"), field] => {
+            [peer::UPSTREAM, "labels", ..] => return worked_out(text, node),
+            [peer::UPSTREAM, field] => return Ok(Self::OfHost((*field).to_owned())),
+            ["filter_state", key, field] | [key @ peer::DOWNSTREAM, field] => {
                 format!("%FILTER_STATE({key}:FIELD:{field})%")
             }
-            [_, _] => {
-                let known = ATTRIBUTES.iter().find(|(name, _)| *name == names.join("."));
-                known.map(|(_, format)| (*format).to_owned()).ok_or("there is no such attribute")?
-            }
-            _ => return Err("there is no such attribute".into()),
+            _ => match ATTRIBUTES.iter().find(|(name, _)| *name == names.join(".")) {
+                Some((_, format)) => (*format).to_owned(),
+                None => return worked_out(text, node),
+            },
         };
         Template::parse(&format).map(Self::Attribute).map_err(|error| error.reason.clone())
     }
@@ -100,12 +107,36 @@ impl Expression {
             Self::Attribute(template) => {
                 let mut out = Vec::new();
                 template.render(context, &mut out);
-                match String::from_utf8_lossy(&out) {
-                    text if text == "-" || text.is_empty() => UNKNOWN.to_owned(),
-                    text => text.chars().take(LONGEST).collect(),
-                }
+                if out == b"-" { UNKNOWN.to_owned() } else { bounded(&out) }
+            }
+            Self::OfHost(field) => {
+                let peer = context.info.upstream_state(peer::UPSTREAM);
+                let value = peer.and_then(|peer| peer.field(field));
+                value.map_or_else(|| UNKNOWN.to_owned(), |value| bounded(value.as_bytes()))
+            }
+            Self::Cel(expression) => {
+                let mut out = Vec::new();
+                if expression.write(context, &mut out) { bounded(&out) } else { UNKNOWN.to_owned() }
             }
         }
+    }
+}
+
+/// Any expression, in which the values of the node are literals.
+fn worked_out(text: &str, node: &NodeFacts) -> Result<Expression, String> {
+    let known = |path: &[&str]| match path {
+        ["xds", "node", rest @ ..] | ["node", rest @ ..] => {
+            of_node(rest, node).map_or(Constant::Absent, Constant::Text)
+        }
+        _ => Constant::Not,
+    };
+    cel::Expression::parse_with(text, &known).map(Expression::Cel).map_err(|error| error.reason)
+}
+
+fn bounded(out: &[u8]) -> String {
+    match String::from_utf8_lossy(out) {
+        text if text.is_empty() => UNKNOWN.to_owned(),
+        text => text.chars().take(LONGEST).collect(),
     }
 }
 
@@ -165,8 +196,52 @@ fn of_node(path: &[&str], node: &NodeFacts) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use sampan_filters_api::StreamInfo;
+    use sampan_filters_api::info::{FilterState, StateObject};
+
     use super::*;
-    use crate::testing::{info, request};
+    use crate::peer::Peer;
+    use crate::testing::{connection, info, request};
+
+    #[test]
+    fn a_peer_is_known_by_its_fields_and_labels() {
+        let peer = |app: &str| -> Rc<dyn StateObject> {
+            let labels = vec![("team".into(), "blue".into())];
+            Rc::new(Peer { app: app.into(), labels, ..Peer::default() })
+        };
+        let texts = |info: &StreamInfo| {
+            let context = FormatContext::new(info, std::time::Instant::now(), std::time::SystemTime::now());
+            let expressions = [
+                "upstream_peer.app",
+                "upstream_peer.labels['team']",
+                "upstream_peer.app + '!'",
+                "downstream_peer.app",
+                "downstream_peer.labels.team",
+                "downstream_peer.app == 'client'",
+            ];
+            expressions.map(|text| Expression::parse(text, &NodeFacts::default()).unwrap().text(&context))
+        };
+        // By the stream, as metadata exchange by headers finds them.
+        let mut stream = info();
+        stream.filter_state.set(peer::UPSTREAM, peer("server"));
+        stream.filter_state.set(peer::DOWNSTREAM, peer("client"));
+        assert_eq!(texts(&stream), ["server", "blue", "server!", "client", "blue", "true"]);
+        // By the connections, as it finds them before the first byte. What the client's has says nothing of the host.
+        let mut host = FilterState::default();
+        host.set(peer::UPSTREAM, peer("server"));
+        let client = connection();
+        client.state.borrow_mut().set(peer::DOWNSTREAM, peer("client"));
+        client.state.borrow_mut().set(peer::UPSTREAM, peer("stranger"));
+        let mut stream = info();
+        stream.upstream.state = Some(Rc::new(RefCell::new(host)));
+        stream.connection = Rc::new(client);
+        assert_eq!(texts(&stream), ["server", "blue", "server!", "client", "blue", "true"]);
+        stream.upstream.state = None;
+        assert_eq!(texts(&stream), ["unknown", "unknown", "unknown", "client", "blue", "true"]);
+    }
 
     #[test]
     fn literals_and_attributes_have_values() {
@@ -196,6 +271,20 @@ mod tests {
             ("node.metadata.LABELS['a.b/c']", "d"),
             ("filter_state.upstream_peer.app", "unknown"),
             ("upstream_peer.app", "unknown"),
+            ("request.host == 'h:1' ? 'yes' : 'no'", "yes"),
+            ("request.method + ' ' + string(size(request.headers))", "GET 5"),
+            ("has(request.referer) ? request.referer : 'none'", "none"),
+            ("request.headers['x-b']  + 'x'", "unknown"),
+            ("request.headers['x-a'] == '1'", "true"),
+            ("request.url_path", "/"),
+            ("'at ' + node.metadata['LABELS']['a.b/c'] + ' of ' + xds.node.id", "at d of me"),
+            ("upstream_peer.labels['a'] + ''", "unknown"),
+            ("node.x", "unknown"),
+            ("xds.node.metadata.NO + 'a'", "unknown"),
+            ("has(node.metadata.NO) ? 'yes' : 'no'", "no"),
+            ("has(node.metadata.LABELS) ? 'yes' : 'no'", "yes"),
+            ("12 + 30", "42"),
+            ("'' + ''", "unknown"),
         ] {
             let parsed = Expression::parse(expression, &node).unwrap_or_else(|e| panic!("{expression}: {e}"));
             assert_eq!(parsed.text(&context), expected, "{expression}");
@@ -203,9 +292,16 @@ mod tests {
         for (name, _) in ATTRIBUTES {
             assert!(Expression::parse(name, &node).is_ok(), "{name}");
         }
-        for expression in
-            ["", "a", "request.host == 'x'", "has(request.host)", "request.nothing", "'a'b'", "node.x"]
-        {
+        for expression in [
+            "",
+            "a",
+            "request.host ==",
+            "a == 'x'",
+            "request.nothing",
+            "request.nothing + 'a'",
+            "'a'b'",
+            "[1].map(x, x)",
+        ] {
             assert!(Expression::parse(expression, &node).is_err(), "{expression}");
         }
     }

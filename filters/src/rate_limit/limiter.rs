@@ -91,8 +91,8 @@ impl Limiter {
     }
 
     /// Takes the tokens of a request. The slowest bucket is asked first, so that a request which it refuses costs the others
-    /// nothing.
-    pub fn take(&self, descriptors: &[Descriptor], now: Instant) -> Verdict {
+    /// nothing. `tells` is whether the response to a request without descriptors tells of its bucket.
+    pub fn take(&self, descriptors: &[Descriptor], tells: bool, now: Instant) -> Verdict {
         let mut matched: Vec<(&Descriptor, Arc<Bucket>, bool)> = descriptors
             .iter()
             .filter_map(|descriptor| {
@@ -130,7 +130,7 @@ impl Limiter {
         }
         let (bucket, told) = match matched.first() {
             Some((descriptor, bucket, _)) => (Some(Arc::clone(bucket)), descriptor.told),
-            None => (self.default.clone(), None),
+            None => (self.default.as_ref().filter(|_| tells).cloned(), None),
         };
         Verdict { allowed: true, shadow: false, bucket, told }
     }

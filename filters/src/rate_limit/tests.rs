@@ -79,12 +79,9 @@ fn what_is_missing_takes_the_descriptor_with_it() {
 #[test]
 fn refusals_tell_where() {
     let found = compiled(
-        "{apply_on_stream_done: true, actions: [{extension: {name: e}}, {metadata: {descriptor_key: k, source: ROUTE_ENTRY, metadata_key: {key: a}}}]}",
+        "{actions: [{extension: {name: e}}, {metadata: {descriptor_key: k, source: ROUTE_ENTRY, metadata_key: {key: a}}}]}",
     );
-    assert_eq!(
-        found.unwrap_err(),
-        ["l.apply_on_stream_done", "l.actions[0].extension", "l.actions[1].metadata.source"]
-    );
+    assert_eq!(found.unwrap_err(), ["l.actions[0].extension", "l.actions[1].metadata.source"]);
 }
 
 fn shape(most: u32) -> Shape {
@@ -112,24 +109,24 @@ fn limit_of(value: &str, most: u32, shadow: bool) -> Limit {
 #[test]
 fn descriptors_go_before_the_default() {
     let (limiter, now) = limiter(vec![limit_of("x", 1, false)], Some(2), false);
-    let take = |value| limiter.take(&[descriptor(value)], now).allowed;
+    let take = |value| limiter.take(&[descriptor(value)], true, now).allowed;
     assert!(take("x") && !take("x"));
     assert!(take("y") && take("y") && !take("y"));
-    assert!(!limiter.take(&[], now).allowed);
+    assert!(!limiter.take(&[], true, now).allowed);
 }
 
 #[test]
 fn a_refusal_costs_the_default_nothing() {
     let (limiter, now) = limiter(vec![limit_of("x", 1, false)], Some(2), true);
-    assert!(limiter.take(&[descriptor("x")], now).allowed);
-    assert!(!limiter.take(&[descriptor("x")], now).allowed);
-    assert_eq!(limiter.take(&[], now).bucket.unwrap().left(now), 0);
+    assert!(limiter.take(&[descriptor("x")], true, now).allowed);
+    assert!(!limiter.take(&[descriptor("x")], true, now).allowed);
+    assert_eq!(limiter.take(&[], true, now).bucket.unwrap().left(now), 0);
 }
 
 #[test]
 fn values_share_nothing_and_the_oldest_goes() {
     let (limiter, now) = limiter(vec![limit_of("", 1, false)], None, true);
-    let take = |value| limiter.take(&[descriptor(value)], now).allowed;
+    let take = |value| limiter.take(&[descriptor(value)], true, now).allowed;
     assert!(take("a") && take("b") && !take("a"));
     assert!(take("c"), "b, the oldest, made room");
     assert!(!take("a") && take("b"));
@@ -138,8 +135,8 @@ fn values_share_nothing_and_the_oldest_goes() {
 #[test]
 fn a_shadow_is_told_and_the_default_decides() {
     let (limiter, now) = limiter(vec![limit_of("x", 0, true)], Some(1), true);
-    let first = limiter.take(&[descriptor("x")], now);
+    let first = limiter.take(&[descriptor("x")], true, now);
     assert!(!first.allowed && first.shadow);
-    let second = limiter.take(&[descriptor("x")], now);
+    let second = limiter.take(&[descriptor("x")], true, now);
     assert!(!second.allowed && !second.shadow);
 }

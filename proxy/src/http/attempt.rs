@@ -104,7 +104,7 @@ impl Attempt<'_, '_, '_, '_> {
                 }
                 wait
             }
-            End::Reply(_) | End::Outdone | End::Redirected => None,
+            End::Reply(_) | End::Outdone | End::Redirected | End::Anew => None,
         }?;
         let late = matches!(end, End::Failure(failure) if failure.is_try_timeout());
         relay.note_retry(late);
@@ -297,7 +297,9 @@ impl Attempt<'_, '_, '_, '_> {
         let upstream = &mut shared.info.upstream;
         upstream.protocol = Some(protocol);
         if self.relay.context.config.needs_facts {
-            let now = Instant::now();
+            // What was waited for has touched it.
+            let first = upstream.attempts <= 1;
+            let now = if first { self.relay.progress.last_activity() } else { Instant::now() };
             upstream.pool_ready = Some(now);
             // The head follows at once.
             upstream.request_sent.0 = Some(now);
@@ -347,8 +349,14 @@ impl Attempt<'_, '_, '_, '_> {
         progress.begin_try(&self.tried);
         let mut request = pin!(self.request_side(body, writer));
         let mut response = pin!(self.response_side(incoming, receiver, protocol));
-        let mut request_open = true;
+        let (mut request_open, mut begun) = (true, false);
         poll_fn(|cx| {
+            // Once a whole request is on its way, its side only looks whether the client leaves: the response first.
+            let watches = begun && progress.request_done.get().is_some();
+            begun = true;
+            if watches && let Poll::Ready(result) = response.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
             if request_open {
                 match request.as_mut().poll(cx) {
                     Poll::Ready(Err(end)) => return Poll::Ready(Err(end)),
@@ -356,7 +364,7 @@ impl Attempt<'_, '_, '_, '_> {
                     Poll::Pending => {}
                 }
             }
-            if let Poll::Ready(result) = response.as_mut().poll(cx) {
+            if !watches && let Poll::Ready(result) = response.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
             if request_open && progress.switched.get() {

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use sampan_filters_api::call::{Answer, Call, CallError, CallFuture, Calls};
+use sampan_filters_api::call::{Answer, Call, CallError, CallFuture, Calls, Membership};
 use sampan_filters_api::{Known, Protocol, ResponseHead};
 
 use super::body::{BodyError, BodyReader, BodyWriter, Frame, H1Writer};
@@ -27,6 +27,7 @@ use super::upstream::{self, H1Receiver, H2Receiver, Receiver};
 use crate::failure::{Failure, Kind};
 use crate::net::own;
 use crate::telemetry::stats::Origin;
+use crate::upstream::cluster::WorkerCluster;
 use crate::upstream::pool;
 use crate::worker::Worker;
 
@@ -43,17 +44,25 @@ impl<W: Borrow<Rc<Worker>>> Calls for WorkerCalls<W> {
     }
 
     fn charge(&self, cluster: &str, status: u16) {
-        let worker = self.0.borrow();
-        let slot = worker.shared.clusters.slot(cluster.as_bytes()).map(|(_, slot)| slot);
-        if let Some(cluster) = slot.and_then(|slot| worker.cluster(slot)) {
+        if let Some(cluster) = named(self.0.borrow(), cluster) {
             // As in Envoy, whoever asked.
             cluster.stats().response(status, Origin::Internal);
         }
     }
 
+    fn membership(&self, cluster: &str) -> Option<Membership> {
+        Some(named(self.0.borrow(), cluster)?.membership())
+    }
+
     fn spawn(&self, task: Pin<Box<dyn Future<Output = ()>>>) {
         tokio::task::spawn_local(task);
     }
+}
+
+/// The cluster of this name, if there is one.
+fn named(worker: &Worker, cluster: &str) -> Option<Rc<WorkerCluster>> {
+    let (_, slot) = worker.shared.clusters.slot(cluster.as_bytes())?;
+    worker.cluster(slot)
 }
 
 /// Why a call came to nothing.
@@ -70,8 +79,7 @@ impl From<Failure> for Fault {
 
 async fn make(worker: Rc<Worker>, mut call: Call) -> Result<Answer, CallError> {
     let unknown = || CallError::UnknownCluster(call.cluster.clone());
-    let (_, slot) = worker.shared.clusters.slot(call.cluster.as_bytes()).ok_or_else(unknown)?;
-    let cluster = worker.cluster(slot).ok_or_else(unknown)?;
+    let cluster = named(&worker, &call.cluster).ok_or_else(unknown)?;
     call.timeout = call.timeout.filter(|limit| !limit.is_zero());
     complete(&mut call);
     let target = Target::for_call(&worker, cluster, &call.head).map_err(|failure| told(&failure))?;

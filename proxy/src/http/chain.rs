@@ -18,8 +18,10 @@ use sampan_filters_api::http::{
 use sampan_filters_api::{Flag, Headers, LocalReply, RequestHead, ResponseHead, StreamInfo};
 use smallvec::SmallVec;
 
+use super::anew;
 use super::call::WorkerCalls;
 use super::config::{ConfiguredFilter, FilterSource};
+use super::connection::HttpContext;
 use super::internal_redirect::Followed;
 use super::route::{Action, FilterOverride, FilterOverrides};
 use super::stream::{self, Hit};
@@ -135,22 +137,30 @@ impl<'s> Shared<'s> {
         let rate_limits = hit.map_or([None, None], |hit| {
             [hit.route.payload.rate_limits.as_ref(), hit.host.payload().rate_limits.as_ref()]
         });
+        let base = Start {
+            request: self.request,
+            info: self.info,
+            routes: &[],
+            forwards,
+            cluster,
+            rate_limits,
+            runtime,
+            upstream: &upstream,
+            calls: &WorkerCalls(worker),
+        };
         for filter in configured {
-            let mut entries = levels.iter().filter_map(|level| level.of(&filter.name)).peekable();
-            let on = match entries.peek() {
-                None => !filter.disabled,
-                Some(FilterOverride::Disabled) => false,
-                Some(FilterOverride::Enabled(_)) => true,
-            };
-            if !on {
+            let mut on = None;
+            let mut routes: SmallVec<[&FilterConfig; 3]> = SmallVec::new();
+            for entry in levels.iter().filter_map(|level| level.of(&filter.name)) {
+                // The most specific level says whether the filter takes part.
+                on.get_or_insert(matches!(entry, FilterOverride::Enabled(_)));
+                if let FilterOverride::Enabled(Some(config)) = entry {
+                    routes.push(config);
+                }
+            }
+            if !on.unwrap_or(!filter.disabled) {
                 continue;
             }
-            let routes: SmallVec<[&FilterConfig; 3]> = entries
-                .filter_map(|entry| match entry {
-                    FilterOverride::Enabled(config) => config.as_ref(),
-                    FilterOverride::Disabled => None,
-                })
-                .collect();
             let factory: &dyn HttpFilterFactory = match &filter.factory {
                 FilterSource::Fixed(factory) => &**factory,
                 FilterSource::Discovered { reference, default, .. } => {
@@ -160,18 +170,7 @@ impl<'s> Shared<'s> {
                     }
                 }
             };
-            let start = Start {
-                request: self.request,
-                info: self.info,
-                routes: &routes,
-                forwards,
-                cluster,
-                rate_limits,
-                runtime,
-                upstream: &upstream,
-                calls: &WorkerCalls(worker),
-            };
-            if let Some(filter) = factory.create(&start) {
+            if let Some(filter) = factory.create(&Start { routes: &routes, ..base }) {
                 let phases = filter.phases().unwrap_or_else(|| factory.phases());
                 self.phases = self.phases.and(phases);
                 self.filters.push(Instance { phases, filter });
@@ -195,6 +194,9 @@ impl<'s> Shared<'s> {
             return;
         }
         for index in (0..self.filters.len()).rev() {
+            if !self.filters[index].phases.intersects(Phases::COMPLETE) {
+                continue;
+            }
             self.call(index, Phases::COMPLETE, |filter, stream| {
                 filter.on_complete(stream);
                 Flow::Continue
@@ -234,13 +236,11 @@ impl<'s> Shared<'s> {
     }
 }
 
-/// `typed_per_filter_config` of every level that holds for a request, the most specific one first.
+/// `typed_per_filter_config` of every level that holds for a request and has some, the most specific one first.
 fn levels<'h>(hit: &Hit<'h>, random: u64) -> SmallVec<[&'h FilterOverrides; 3]> {
-    let mut levels = SmallVec::new();
-    levels.extend(stream::weighted(hit, random).map(|weighted| &weighted.filters));
-    levels.push(&hit.route.payload.filters);
-    levels.push(&hit.host.payload().filters);
-    levels
+    let weighted = stream::weighted(hit, random).map(|weighted| &weighted.filters);
+    let levels = [weighted, Some(&hit.route.payload.filters), Some(&hit.host.payload().filters)];
+    levels.into_iter().flatten().filter(|level| !level.0.is_empty()).collect()
 }
 
 fn failed() -> Flow {
@@ -296,7 +296,9 @@ async fn run_places(
             shared.call(index, phase, &mut hook)
         };
         // Only heads can be held.
-        settled(shared, flow).await?;
+        if !matches!(flow, Flow::Continue) {
+            settled(shared, flow).await?;
+        }
     }
     Ok(())
 }
@@ -310,7 +312,9 @@ pub async fn request_head(
     let count = shared.borrow().filters.len();
     for index in from..count {
         let flow = shared.borrow_mut().call(index, Phases::REQUEST_HEAD, |f, s| f.on_request_head(s, end));
-        if let Some(hold) = settled(shared, flow).await? {
+        if !matches!(flow, Flow::Continue)
+            && let Some(hold) = settled(shared, flow).await?
+        {
             return Ok(Some((index, hold)));
         }
     }
@@ -331,7 +335,7 @@ pub async fn held(
 async fn settled(shared: &RefCell<Shared<'_>>, mut flow: Flow) -> Result<Option<Hold>, Box<LocalReply>> {
     loop {
         match flow {
-            Flow::Continue => return Ok(None),
+            Flow::Continue | Flow::Anew(_) => return Ok(None),
             Flow::Hold(hold) => return Ok(Some(hold)),
             Flow::Reply(reply) => return Err(reply),
             Flow::Await(future) => {
@@ -359,18 +363,40 @@ pub async fn request_trailers(
     run(shared, Phases::REQUEST_TRAILERS, Direction::Request, |f, s| f.on_request_trailers(s, trailers)).await
 }
 
+/// Why a response does not go on.
+pub enum Interrupt {
+    /// A filter replied.
+    Reply(Box<LocalReply>),
+    /// The request has become another one, which is to be served.
+    Anew,
+}
+
+impl From<Box<LocalReply>> for Interrupt {
+    fn from(reply: Box<LocalReply>) -> Self {
+        Interrupt::Reply(reply)
+    }
+}
+
 /// The response head passes the chain, from a place on, unless a filter holds it: at which place, and how much. With `end` there is
 /// nothing to hold.
 pub async fn response_head(
+    context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
     from: usize,
     end: bool,
-) -> Result<Option<(usize, Hold)>, Box<LocalReply>> {
+) -> Result<Option<(usize, Hold)>, Interrupt> {
     let count = shared.borrow().filters.len();
     for place in from..count {
         let index = Direction::Response.index(place, count);
         let flow = shared.borrow_mut().call(index, Phases::RESPONSE_HEAD, |f, s| f.on_response_head(s, end));
-        if let Some(hold) = settled(shared, flow).await?
+        if let Flow::Anew(anew) = flow {
+            if anew::take_place(context, &mut shared.borrow_mut(), *anew) {
+                return Err(Interrupt::Anew);
+            }
+            continue;
+        }
+        if !matches!(flow, Flow::Continue)
+            && let Some(hold) = settled(shared, flow).await?
             && !end
         {
             return Ok(Some((place, hold)));
@@ -453,7 +479,7 @@ pub fn tail(
     });
     match flow {
         Flow::Reply(reply) => Err(reply),
-        Flow::Continue | Flow::Hold(_) | Flow::Await(_) => Ok(more),
+        Flow::Continue | Flow::Hold(_) | Flow::Await(_) | Flow::Anew(_) => Ok(more),
     }
 }
 

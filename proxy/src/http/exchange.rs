@@ -1,6 +1,7 @@
 //! What a downstream codec hands to the stream: a request's body, and the means to answer.
 
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use ::h2::Reason;
 use ::h2::server::SendResponse;
@@ -24,6 +25,8 @@ pub struct Exchange<'c> {
     pub framing: Framing,
     /// The way back.
     pub responder: Responder<'c>,
+    /// When its head was complete, if that was later than when it began.
+    pub head_complete: Option<Instant>,
     /// Whether the client waits for `100 Continue`.
     pub expects_continue: bool,
     /// The HTTP/1.1 connection, with the bytes that had gone through it before this request.

@@ -189,7 +189,7 @@ fn passes_over(end: &End, target: &Target<'_>) -> bool {
             }
             left
         }
-        End::Reply(_) | End::Again(_) | End::Redirected => false,
+        End::Reply(_) | End::Again(_) | End::Redirected | End::Anew => false,
     }
 }
 

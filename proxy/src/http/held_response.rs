@@ -15,7 +15,7 @@ use sampan_filters_api::{Headers, LocalReply, Protocol};
 
 use super::attempt::Attempt;
 use super::body::{BodyReader, Frame};
-use super::chain::{self, Direction, Shared};
+use super::chain::{self, Direction, Interrupt, Shared};
 use super::connection::HttpContext;
 use super::relay::End;
 use super::tail::{self, Ending};
@@ -59,7 +59,7 @@ pub(super) async fn held(
         }
     };
     let ending = Ending { data: read.freeze(), trailers: trailers.map_err(End::Reply)? };
-    go_on(relay.context, relay.shared, (place, hold), ending).await.map_err(End::Reply)
+    Ok(go_on(relay.context, relay.shared, (place, hold), ending).await?)
 }
 
 /// The end of the message passes the filters before the one that holds it.
@@ -80,15 +80,15 @@ pub async fn go_on(
     shared: &RefCell<Shared<'_>>,
     (mut place, mut hold): (usize, Hold),
     mut ending: Ending,
-) -> Result<Ending, Box<LocalReply>> {
+) -> Result<Ending, Interrupt> {
     let count = shared.borrow().filters();
     loop {
         if ending.data.len() > hold.most {
-            return Err(Box::new(too_large(context)));
+            return Err(Box::new(too_large(context)).into());
         }
         chain::response_held(shared, place, &mut ending.data, &mut ending.trailers).await?;
         let from = place + 1;
-        let next = chain::response_head(shared, from, ending.is_empty()).await?;
+        let next = chain::response_head(context, shared, from, ending.is_empty()).await?;
         let upto = next.map_or(count, |(place, _)| place);
         tail::pass(shared, Direction::Response, from..upto, &mut ending).await?;
         match next {

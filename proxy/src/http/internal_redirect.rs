@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use sampan_filters_api::{Known, RequestHead, ResponseHead};
 
+use super::anew;
 use super::chain::Shared;
 use super::extras::Extras;
 use super::relay::Relay;
@@ -98,7 +99,7 @@ fn redirect(
     if let Err(counter) = accepted {
         // The log tells where it would have led.
         let hit = hit.as_ref();
-        note_target(relay, shared, hit);
+        anew::note_target(relay.context, shared, hit, relay.plan.random);
         *shared.request = before;
         return Err(counter.into());
     }
@@ -159,25 +160,11 @@ fn note(relay: &Relay<'_, '_, '_>, shared: &mut Shared<'_>, hit: Option<&Hit<'_>
     followed.count += 1;
     let to = hit.and_then(|hit| hit.route.payload.name.clone());
     followed.routes.push((relay.plan.hit.route.payload.name.clone(), to));
-    note_target(relay, shared, hit);
+    anew::note_target(relay.context, shared, hit, relay.plan.random);
     shared.info.details = "internal_redirect".into();
     shared.info.response_code = response.status;
     shared.response.clone_from(response);
     shared.has_response = true;
-}
-
-/// The route and cluster that a redirect leads to, for the log.
-fn note_target(relay: &Relay<'_, '_, '_>, shared: &mut Shared<'_>, hit: Option<&Hit<'_>>) {
-    if !relay.context.config.needs_facts {
-        return;
-    }
-    if let Some(hit) = hit {
-        stream::note_route(relay.context, shared, hit);
-    } else {
-        (shared.info.route_name, shared.info.virtual_host) = (None, None);
-    }
-    let cluster = hit.and_then(|hit| stream::named_cluster(hit, relay.plan.random));
-    shared.info.upstream.cluster = cluster.map(|cluster| cluster.name.clone());
 }
 
 /// An absolute URL of HTTP, as far as a redirect needs it.

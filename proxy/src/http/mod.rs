@@ -1,6 +1,7 @@
 //! HTTP: codecs, the life of a request, and what configuration says about both.
 
 mod again;
+mod anew;
 mod attempt;
 pub mod body;
 pub mod call;

@@ -57,8 +57,7 @@ impl Try {
 
 impl Progress {
     /// A stream at its beginning.
-    pub fn new(deadlines: Deadlines, bodiless: bool) -> Self {
-        let now = Instant::now();
+    pub fn new(deadlines: Deadlines, bodiless: bool, now: Instant) -> Self {
         Self {
             deadlines,
             request_done: Cell::new(bodiless.then_some(now)),
@@ -227,7 +226,7 @@ mod tests {
             body_idle: limit(60),
             flush: limit(30),
         };
-        Progress::new(deadlines, bodiless)
+        Progress::new(deadlines, bodiless, Instant::now())
     }
 
     fn seconds(progress: &Progress) -> u64 {

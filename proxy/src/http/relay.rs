@@ -10,6 +10,7 @@
 //! Called by [`super::stream`]. Most requests have one attempt and none of [`Extras`].
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -20,7 +21,7 @@ use sampan_model::retry::RetryPolicy;
 
 use super::attempt::Attempt;
 use super::body::{BodyReader, Frame};
-use super::chain::Shared;
+use super::chain::{Interrupt, Shared};
 use super::connection::HttpContext;
 use super::exchange::{Exchange, Responder, Wire};
 use super::extras::Extras;
@@ -109,9 +110,9 @@ pub async fn forward<'c>(
             return Outcome::Ended(stream::answer(context, shared, responder, *reply, &plan.levels()).await);
         }
     };
-    let Exchange { version, mut body, framing, responder, expects_continue, wire } = exchange;
+    let Exchange { version, mut body, framing, responder, expects_continue, wire, .. } = exchange;
     let deadlines = timeouts::deadlines(context, plan, &target.cluster, &mut shared.borrow_mut());
-    let progress = Progress::new(deadlines, framing.is_empty() && switch.is_none());
+    let progress = Progress::new(deadlines, framing.is_empty() && switch.is_none(), target.since);
     let extras =
         if switch.is_none() { Extras::of(plan, &shared.borrow(), &body, context.buffer_limit) } else { None };
     let responder = RefCell::new(Some(responder));
@@ -164,9 +165,21 @@ pub(super) async fn finish<'c>(
         responder.close_after();
     }
     match (outcome, responder) {
-        (Ok(keep), _) => Outcome::Ended(Ended { keep: keep && body.is_done() }),
+        (Ok(keep), _) => Outcome::Ended(Ended { keep: keep && body.is_done(), anew: None }),
         (Err(End::Redirected), Some(responder)) => Outcome::Again(Box::new(relay.anew(responder, body))),
-        (Err(end), responder) => Outcome::Ended(Box::pin(relay.end(target, end, responder)).await),
+        (Err(end), responder) => match Box::pin(relay.end(target, end, responder)).await {
+            // The body is over; it is kept to see a client that leaves.
+            Ended { anew: Some(responder), .. } => Outcome::Again(Box::new(Exchange {
+                version: relay.version,
+                framing: Framing::None,
+                body: BodyReader::kept(VecDeque::new(), body),
+                responder: *responder,
+                head_complete: None,
+                expects_continue: false,
+                wire: relay.wire,
+            })),
+            ended => Outcome::Ended(ended),
+        },
     }
 }
 
@@ -194,6 +207,17 @@ pub(super) enum End {
     Outdone,
     /// The response is not passed on: the request is made into the one that it asks for.
     Redirected,
+    /// The response is not passed on: a filter has put another request in the place of this one.
+    Anew,
+}
+
+impl From<Interrupt> for End {
+    fn from(interrupt: Interrupt) -> Self {
+        match interrupt {
+            Interrupt::Reply(reply) => End::Reply(reply),
+            Interrupt::Anew => End::Anew,
+        }
+    }
 }
 
 impl From<Failure> for End {
@@ -291,11 +315,11 @@ impl<'c> Relay<'_, 'c, '_> {
     }
 
     /// The answer where no host was found for another attempt.
-    pub(super) async fn give_up(&self, failure: Failure, body: &BodyReader<'_>) -> Ended {
+    pub(super) async fn give_up(&self, failure: Failure, body: &BodyReader<'_>) -> Ended<'c> {
         if failure.is_departure() {
             self.context.stats.http.inc(HttpCounter::DownstreamRqRxReset);
         }
-        let Some(mut responder) = self.responder.take() else { return Ended { keep: false } };
+        let Some(mut responder) = self.responder.take() else { return Ended::closed() };
         if !body.is_done() {
             responder.close_after();
         }
@@ -321,21 +345,23 @@ impl<'c> Relay<'_, 'c, '_> {
             framing: if frames.is_empty() { Framing::None } else { self.framing },
             body: BodyReader::kept(frames, body),
             responder,
+            head_complete: None,
             expects_continue: false,
             wire: self.wire,
         }
     }
 
     /// The end of a stream whose response did not come to its own.
-    async fn end(&self, target: &Target<'_>, end: End, responder: Option<Responder<'_>>) -> Ended {
+    async fn end(&self, target: &Target<'_>, end: End, responder: Option<Responder<'c>>) -> Ended<'c> {
         let failure = match (end, responder.is_some()) {
             (End::Failure(failure), _) => failure,
+            (End::Anew, _) => return Ended { keep: false, anew: responder.map(Box::new) },
             (End::Reply(reply), true) => {
-                let Some(responder) = responder else { return Ended { keep: false } };
+                let Some(responder) = responder else { return Ended::closed() };
                 return stream::answer(self.context, self.shared, responder, *reply, &self.plan.levels())
                     .await;
             }
-            _ => return Ended { keep: false },
+            _ => return Ended::closed(),
         };
         let failure = Failure { retried: self.shared.borrow().info.upstream.attempts > 1, ..failure };
         let verdict = failure.verdict();
@@ -359,6 +385,6 @@ impl<'c> Relay<'_, 'c, '_> {
         let router = &self.context.stats.router;
         router.inc(HttpRouterCounter::RqResetAfterDownstreamResponseStarted);
         stream::record(&mut self.shared.borrow_mut(), &verdict);
-        Ended { keep: false }
+        Ended::closed()
     }
 }

@@ -20,7 +20,7 @@ use sampan_filters_api::{Headers, Known, LocalReply, Protocol, RequestHead};
 use sampan_model::route::{DirectResponse, PathMatch, Redirect, RedirectRequest, RouteMatch};
 
 use super::body::{BodyError, BodyWriter, Frame};
-use super::chain::{self, Direction, Shared};
+use super::chain::{self, Direction, Interrupt, Shared};
 use super::config::HeaderOps;
 use super::connection::HttpContext;
 use super::exchange::Responder;
@@ -74,25 +74,31 @@ pub enum Levels<'l> {
 }
 
 /// Sends a reply.
-pub async fn send(
+pub async fn send<'c>(
     context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
-    responder: Responder<'_>,
+    responder: Responder<'c>,
     reply: LocalReply,
     levels: Levels<'_>,
-) -> Ended {
+) -> Ended<'c> {
     let mut close =
         closes(context, shared.borrow().info.protocol, &reply) || context.should_close(Instant::now());
     // Filters that saw a response already do not see another one in its place.
     let filtered = !shared.borrow().has_response;
     let body = render(context, &mut shared.borrow_mut(), reply, levels);
     let mut ending = Ending { data: body, trailers: Headers::new() };
-    if filtered && let Err(second) = pass_filters(context, shared, &mut ending).await {
-        close |= second.close;
-        ending = Ending {
-            data: render(context, &mut shared.borrow_mut(), *second, levels),
-            trailers: Headers::new(),
-        };
+    if filtered {
+        match pass_filters(context, shared, &mut ending).await {
+            Ok(()) => {}
+            Err(Interrupt::Reply(second)) => {
+                close |= second.close;
+                ending = Ending {
+                    data: render(context, &mut shared.borrow_mut(), *second, levels),
+                    trailers: Headers::new(),
+                };
+            }
+            Err(Interrupt::Anew) => return Ended { keep: false, anew: Some(Box::new(responder)) },
+        }
     }
     let started = {
         let mut shared = shared.borrow_mut();
@@ -120,10 +126,10 @@ pub async fn send(
         };
         responder.start(response, framing, ending.is_empty(), close)
     };
-    let Ok(mut started) = started else { return Ended { keep: false } };
+    let Ok(mut started) = started else { return Ended::closed() };
     let sent = ending.is_empty() || send_body(&mut started.body, ending).await.is_ok();
     let sent = sent && poll_fn(|cx| started.body.poll_flush(cx)).await.is_ok();
-    Ended { keep: started.keep && sent }
+    Ended { keep: started.keep && sent, anew: None }
 }
 
 async fn send_body(writer: &mut BodyWriter<'_>, ending: Ending) -> Result<(), BodyError> {
@@ -146,10 +152,10 @@ async fn pass_filters(
     context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
     ending: &mut Ending,
-) -> Result<(), Box<LocalReply>> {
+) -> Result<(), Interrupt> {
     let empty = ending.data.is_empty() || shared.borrow().request.is_head();
     let wants_head = shared.borrow().wants(Phases::RESPONSE_HEAD);
-    let hold = if wants_head { chain::response_head(shared, 0, empty).await? } else { None };
+    let hold = if wants_head { chain::response_head(context, shared, 0, empty).await? } else { None };
     if empty {
         return Ok(());
     }

@@ -6,6 +6,7 @@
 //! it. What a client from outside says there is not believed.
 
 use fastrand::Rng;
+use sampan_filters_api::info::StreamId;
 use sampan_filters_api::{Known, RequestHead, StreamInfo};
 use sampan_model::trace::Reason;
 use smallvec::SmallVec;
@@ -28,7 +29,7 @@ pub fn apply(config: &HttpConfig, rng: &mut Rng, info: &mut StreamInfo, head: &m
     }
     if config.needs_facts {
         let id = head.headers.known(Known::XRequestId).filter(|id| !id.is_empty());
-        info.stream_id = id.map(|id| String::from_utf8_lossy(id).into());
+        info.stream_id = id.map(StreamId::from_slice);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sampan_filters_api::http::RouteConfig as FilterConfig;
+use sampan_filters_api::info::MetadataValue;
 use sampan_model::fraction::RuntimeFraction;
 use sampan_model::lb::Criteria;
 use sampan_model::retry::RetryPolicy;
@@ -126,6 +127,8 @@ pub struct VirtualHostPayload {
 pub struct RoutePayload {
     /// `name`; none if empty
     pub name: Option<Arc<str>>,
+    /// `metadata`, by namespace.
+    pub metadata: Option<Arc<MetadataValue>>,
     /// What to do.
     pub action: Action,
     /// Header changes.

@@ -316,7 +316,7 @@ impl Attempt<'_, '_, '_, '_> {
         if wanted
             // A tunnel has no end to wait for.
             && let Some(hold) =
-                chain::response_head(self.relay.shared, 0, end || answer.switched).await.map_err(End::Reply)?
+                chain::response_head(self.relay.context, self.relay.shared, 0, end || answer.switched).await?
         {
             held = Some(Box::pin(held_response::held(self, body, protocol, hold)).await?);
         }

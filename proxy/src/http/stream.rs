@@ -13,11 +13,13 @@ use std::time::{Instant, SystemTime};
 use sampan_filters_api::{Flag, Headers, Known, LocalReply, Protocol, RequestHead, ResponseHead, StreamInfo};
 use sampan_model::route::{ClusterRef, ClusterSpecifier, Redirect, RouteHit, WeightedTarget};
 
+use super::body::BodyReader;
 use super::chain::Shared;
 use super::config::HeaderOps;
 use super::connection::{CurrentRoutes, HttpContext};
 use super::demand;
 use super::exchange::{Exchange, Responder};
+use super::h1::Framing;
 use super::hold::{self, Stop};
 use super::relay;
 use super::reply::{self, Levels};
@@ -52,21 +54,30 @@ impl Scratch {
 pub type Hit<'t> = RouteHit<'t, VirtualHostPayload, RoutePayload>;
 
 /// How a stream ended.
-pub struct Ended {
+pub struct Ended<'c> {
     /// Whether the downstream connection may serve another request.
     pub keep: bool,
+    /// The way back to the client that nothing went by: a filter has put another request in the place of this one.
+    pub anew: Option<Box<Responder<'c>>>,
+}
+
+impl Ended<'_> {
+    /// The connection goes with it.
+    pub fn closed() -> Self {
+        Self { keep: false, anew: None }
+    }
 }
 
 /// What became of a request.
 pub enum Outcome<'c> {
     /// Its stream is over.
-    Ended(Ended),
+    Ended(Ended<'c>),
     /// A redirect has made another request of it.
     Again(Box<Exchange<'c>>),
 }
 
-impl From<Ended> for Outcome<'_> {
-    fn from(ended: Ended) -> Self {
+impl<'c> From<Ended<'c>> for Outcome<'c> {
+    fn from(ended: Ended<'c>) -> Self {
         Outcome::Ended(ended)
     }
 }
@@ -77,6 +88,8 @@ pub struct Served {
     pub keep: bool,
     /// Whether a response was begun.
     pub responded: bool,
+    /// When it was over.
+    pub end: Instant,
 }
 
 /// Serves one request. `refusal` is what the codec found wrong with it.
@@ -93,12 +106,24 @@ pub async fn serve(
     let Scratch { request, response, incoming, alarm } = scratch;
     response.clear();
     info.bytes.request_headers = request.headers.byte_size() as u64;
-    let wire = exchange.wire;
+    let (wire, version) = (exchange.wire, exchange.version);
     let shared = Shared::new(request, response, &mut info);
     let shared = RefCell::new(shared);
     let mut next = run(context, &shared, incoming, alarm, exchange, refusal).await;
     let ended = loop {
         match next {
+            // An answer of our own, given before the request went anywhere.
+            Outcome::Ended(Ended { anew: Some(responder), .. }) => {
+                next = Outcome::Again(Box::new(Exchange {
+                    version,
+                    body: BodyReader::Empty,
+                    framing: Framing::None,
+                    responder: *responder,
+                    head_complete: None,
+                    expects_continue: false,
+                    wire,
+                }));
+            }
             Outcome::Ended(ended) => break ended,
             Outcome::Again(exchange) => {
                 begin_anew(context, &mut shared.borrow_mut(), &exchange);
@@ -115,7 +140,8 @@ pub async fn serve(
     }
     let mut shared = shared.borrow_mut();
     finish(context, &mut shared);
-    Served { keep: ended.keep, responded: shared.info.response_code > 0 }
+    let end = shared.info.end.unwrap_or_else(Instant::now);
+    Served { keep: ended.keep, responded: shared.info.response_code > 0, end }
 }
 
 /// Counts and logs a request that ended before anyone saw it: refused by the codec, or never complete. `status` is what the
@@ -159,7 +185,8 @@ async fn run<'c>(
         && exchange.framing.is_empty()
         && shared.borrow().request.upgrade().is_none()
     {
-        shared.borrow_mut().info.request_complete = Some(Instant::now());
+        let mut shared = shared.borrow_mut();
+        shared.info.request_complete = Some(exchange.head_complete.unwrap_or(shared.info.start));
     }
     let routes = routes(context, shared).await;
     let routes: &RouteConfig = &routes;
@@ -252,6 +279,7 @@ async fn routes<'c>(context: &'c HttpContext, shared: &RefCell<Shared<'_>>) -> C
 pub(super) fn note_route(context: &HttpContext, shared: &mut Shared<'_>, hit: &Hit<'_>) {
     if context.config.needs_facts {
         shared.info.route_name.clone_from(&hit.route.payload.name);
+        shared.info.route_metadata.clone_from(&hit.route.payload.metadata);
         shared.info.virtual_host = Some(hit.host.payload().name.clone());
     }
 }
@@ -348,29 +376,29 @@ fn require_tls(hit: &Hit<'_>, shared: &Shared<'_>) -> Option<LocalReply> {
 }
 
 /// Answers with what a failure means; `levels` are the route's header changes, where one was chosen.
-pub(super) async fn fail(
+pub(super) async fn fail<'c>(
     context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
-    responder: Responder<'_>,
+    responder: Responder<'c>,
     failure: &Failure,
     levels: &[&HeaderOps],
-) -> Ended {
+) -> Ended<'c> {
     fail_with(context, shared, responder, failure, levels, Headers::new()).await
 }
 
 /// As [`fail`], with more headers.
-pub(super) async fn fail_with(
+pub(super) async fn fail_with<'c>(
     context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
-    responder: Responder<'_>,
+    responder: Responder<'c>,
     failure: &Failure,
     levels: &[&HeaderOps],
     more: Headers,
-) -> Ended {
+) -> Ended<'c> {
     let verdict = failure.verdict();
     if verdict.status == 0 {
         record(&mut shared.borrow_mut(), &verdict);
-        return Ended { keep: false };
+        return Ended::closed();
     }
     let mut reply = local_reply(verdict);
     if failure.kind == Kind::Overflow && !context.config.suppress_envoy_headers {
@@ -398,26 +426,26 @@ pub(super) fn record(shared: &mut Shared<'_>, verdict: &Verdict) {
 }
 
 /// Sends a local reply; see [`fail`] for `levels`.
-pub(super) async fn answer(
+pub(super) async fn answer<'c>(
     context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
-    responder: Responder<'_>,
+    responder: Responder<'c>,
     reply: LocalReply,
     levels: &[&HeaderOps],
-) -> Ended {
+) -> Ended<'c> {
     // Boxed, here and below: few streams end so, and all would carry the room for it.
     Box::pin(reply::send(context, shared, responder, reply, Levels::Before(levels))).await
 }
 
 /// Sends a local reply that a route asked for, with the route's header changes.
-async fn answer_routed(
+async fn answer_routed<'c>(
     context: &HttpContext,
     shared: &RefCell<Shared<'_>>,
-    responder: Responder<'_>,
+    responder: Responder<'c>,
     reply: LocalReply,
     routes: &RouteConfig,
     hit: &Hit<'_>,
-) -> Ended {
+) -> Ended<'c> {
     let levels = routes.header_levels(None, &hit.route.payload, hit.host.payload());
     Box::pin(reply::send(context, shared, responder, reply, Levels::After(&levels))).await
 }

@@ -30,7 +30,7 @@ pub struct Io {
 #[derive(Debug)]
 enum Transport {
     /// Plain TCP
-    Tcp(RefCell<TcpStream>),
+    Tcp(RefCell<Tcp>),
     /// A unix stream socket
     Unix(RefCell<UnixStream>),
     /// TLS over one of the others
@@ -39,7 +39,7 @@ enum Transport {
 
 impl From<TcpStream> for Io {
     fn from(stream: TcpStream) -> Self {
-        Transport::Tcp(RefCell::new(stream)).into()
+        Transport::Tcp(RefCell::new(Tcp::Awake(stream))).into()
     }
 }
 
@@ -67,7 +67,7 @@ macro_rules! with {
         match &$self.transport {
             Transport::Tcp(cell) => {
                 let mut guard = cell.borrow_mut();
-                let $stream = Pin::new(&mut *guard);
+                let $stream = Pin::new(guard.awake()?);
                 $op
             }
             Transport::Unix(cell) => {
@@ -86,7 +86,10 @@ macro_rules! with {
 
 // Behind the macro that it uses.
 mod front;
+mod tcp;
+mod tls;
 use front::Front;
+use tcp::Tcp;
 
 impl Io {
     /// Reads once behind what `buf` holds, at most `limit` bytes; 0 at the end of the stream.
@@ -140,7 +143,11 @@ impl Io {
             return Poll::Ready(Ok(()));
         }
         match &self.transport {
-            Transport::Tcp(stream) => stream.borrow().poll_read_ready(cx),
+            Transport::Tcp(stream) => {
+                let mut stream = stream.borrow_mut();
+                // Nobody knows; reading tells.
+                if stream.dozes() { Poll::Ready(Ok(())) } else { stream.awake()?.poll_read_ready(cx) }
+            }
             Transport::Unix(stream) => stream.borrow().poll_read_ready(cx),
             Transport::Tls(stream) => {
                 self.push(cx);
@@ -176,6 +183,13 @@ impl Io {
         matches!(self.transport, Transport::Tcp(_) | Transport::Unix(_))
     }
 
+    /// Does not hear of a TCP socket until it is read from and has nothing, or something else is done with it. Nobody may wait for it.
+    pub fn doze(&self) {
+        if let Transport::Tcp(stream) = &self.transport {
+            stream.borrow_mut().doze();
+        }
+    }
+
     /// Runs a reading system call on the socket once it is readable; again after it said that it would block.
     pub fn poll_read_with<T>(
         &self,
@@ -186,8 +200,17 @@ impl Io {
             ready!(self.poll_readable(cx))?;
             let result = match &self.transport {
                 Transport::Tcp(stream) => {
-                    let stream = stream.borrow();
-                    stream.try_io(Interest::READABLE, || call(stream.as_fd()))
+                    let mut stream = stream.borrow_mut();
+                    if stream.dozes() {
+                        let result = call(stream.descriptor()?);
+                        if would_block(&result) {
+                            stream.awake()?;
+                        }
+                        result
+                    } else {
+                        let stream = &*stream.awake()?;
+                        stream.try_io(Interest::READABLE, || call(stream.as_fd()))
+                    }
                 }
                 Transport::Unix(stream) => {
                     let stream = stream.borrow();
@@ -195,7 +218,7 @@ impl Io {
                 }
                 Transport::Tls(_) => Err(io::ErrorKind::InvalidInput.into()),
             };
-            if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            if !would_block(&result) {
                 return Poll::Ready(result);
             }
         }
@@ -210,7 +233,8 @@ impl Io {
         loop {
             let result = match &self.transport {
                 Transport::Tcp(stream) => {
-                    let stream = stream.borrow();
+                    let mut stream = stream.borrow_mut();
+                    let stream = &*stream.awake()?;
                     ready!(stream.poll_write_ready(cx))?;
                     stream.try_io(Interest::WRITABLE, || call(stream.as_fd()))
                 }
@@ -221,7 +245,7 @@ impl Io {
                 }
                 Transport::Tls(_) => Err(io::ErrorKind::InvalidInput.into()),
             };
-            if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            if !would_block(&result) {
                 return Poll::Ready(result);
             }
         }
@@ -282,7 +306,11 @@ impl Io {
     /// The local address, as far as the socket knows it.
     pub fn local_address(&self) -> Option<Address> {
         match &self.transport {
-            Transport::Tcp(stream) => stream.borrow().local_addr().ok().map(Address::Socket),
+            Transport::Tcp(stream) => {
+                let stream = stream.borrow();
+                let address = socket2::SockRef::from(&stream.descriptor().ok()?).local_addr().ok()?;
+                address.as_socket().map(Address::Socket)
+            }
             Transport::Unix(stream) => Some(pipe_address(stream.borrow().local_addr().ok()?.as_pathname())),
             Transport::Tls(stream) => stream.borrow().get_ref().0.local_address(),
         }
@@ -293,7 +321,9 @@ impl Io {
         match &self.transport {
             // Failing to set it leaves an orderly close, which is the next best thing.
             Transport::Tcp(stream) => {
-                let _ = socket2::SockRef::from(&*stream.borrow()).set_linger(Some(std::time::Duration::ZERO));
+                if let Ok(socket) = stream.borrow().descriptor() {
+                    let _ = socket2::SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO));
+                }
             }
             Transport::Unix(_) => {}
             Transport::Tls(stream) => stream.borrow().get_ref().0.reset_on_close(),
@@ -301,35 +331,8 @@ impl Io {
     }
 }
 
-/// What TLS adds to a stream.
-mod tls {
-    use std::io;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use tokio::io::AsyncWrite;
-    use tokio_rustls::TlsStream;
-
-    use super::Io;
-
-    /// Whether bytes are decrypted and not yet read.
-    pub(super) fn holds_plaintext(stream: &mut TlsStream<Io>) -> bool {
-        // With nothing new to process, this only tells what there is.
-        let state = match stream {
-            TlsStream::Client(stream) => stream.get_mut().1.process_new_packets(),
-            TlsStream::Server(stream) => stream.get_mut().1.process_new_packets(),
-        };
-        // A broken stream has something to tell as well: its error, to whoever reads.
-        state.map_or(true, |state| state.plaintext_bytes_to_read() > 0 || state.peer_has_closed())
-    }
-
-    /// Sends what is encrypted and not yet sent.
-    pub(super) fn poll_flush(stream: &mut TlsStream<Io>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !stream.get_ref().1.wants_write() {
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(stream).poll_flush(cx)
-    }
+fn would_block<T>(result: &io::Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// The address of a unix socket's end.

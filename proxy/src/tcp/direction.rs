@@ -154,6 +154,16 @@ impl<'a> Direction<'a> {
         matches!(self.state, State::Closed | State::Broken)
     }
 
+    /// Whether a pipe waits for the target to take what is in it.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
+    }
+
+    /// Whether nothing waits to be written.
+    pub(super) fn is_clear(&self) -> bool {
+        !self.is_stalled() && self.copier.held() == 0 && self.inserted.is_empty()
+    }
+
     /// Whether bytes of our own wait to be written.
     pub(super) fn has_inserted(&self) -> bool {
         !self.inserted.is_empty()

@@ -64,7 +64,7 @@ pub async fn serve(
     counters.inc(TcpCounter::DownstreamCxTotal);
     if !config.access_logs.is_empty() {
         // As in Envoy, a connection has an id of its own for the logs.
-        stream.stream_id = Some(uuid::Uuid::new_v4().to_string().into());
+        stream.stream_id = Some(uuid::Uuid::new_v4().to_string().into_bytes().into());
     }
     let mut early = Early::default();
     let connected = tokio::select! {

@@ -162,6 +162,7 @@ impl<'a> Relay<'a> {
                 }
             }
             if waiting {
+                self.doze();
                 break;
             }
             if moved >= TURN {
@@ -173,6 +174,16 @@ impl<'a> Relay<'a> {
             self.active_at = Instant::now();
         }
         self.poll_clock(cx)
+    }
+
+    /// A side whose bytes the other one does not take is not heard of, unless it is itself waited for.
+    fn doze(&self) {
+        if self.to_upstream.is_stalled() && self.to_downstream.is_clear() {
+            self.downstream.doze();
+        }
+        if self.to_downstream.is_stalled() && self.to_upstream.is_clear() {
+            self.upstream.doze();
+        }
     }
 
     fn poll_side(&mut self, cx: &mut Context<'_>, source: Side) -> Poll<Step> {

@@ -1,5 +1,7 @@
 //! Relays between real sockets on loopback.
 
+mod stalled;
+
 use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::rc::Rc;

@@ -13,10 +13,11 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use sampan_filters_api::call::Membership;
 use sampan_filters_api::info::{ClusterFacts, HttpChoice, MetadataValue, OriginalSource};
 use sampan_filters_api::{Headers, ProtocolSet};
 use sampan_model::cluster::{
-    CircuitBreakers, Cluster, Discovery, Host, Member, Overflow, Permit, Resource, UpstreamProtocol,
+    CircuitBreakers, Cluster, Discovery, Health, Host, Member, Overflow, Permit, Resource, UpstreamProtocol,
 };
 use sampan_model::lb::LoadBalancer;
 use sampan_model::outlier::Outcome;
@@ -135,6 +136,15 @@ impl WorkerCluster {
     #[inline]
     pub fn facts(&self) -> Rc<ClusterFacts> {
         self.facts.borrow().clone()
+    }
+
+    /// Its hosts by number.
+    pub fn membership(&self) -> Membership {
+        let parts = self.parts.borrow();
+        let originals = parts.originals.as_ref().map(|originals| originals.members());
+        let members = originals.as_deref().unwrap_or(parts.hosts.members());
+        let available = |member: &&Member| member.host.health() != Health::Unhealthy;
+        Membership { total: members.len() as u64, available: members.iter().filter(available).count() as u64 }
     }
 
     /// The cluster's counters; created with the first of them.

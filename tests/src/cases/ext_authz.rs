@@ -419,11 +419,19 @@ fn connections() -> Vec<Case> {
             .play("h2", check("{status: {code: 7}}"))
             .talk(closed())
             .logs(1)
+            .by_upstream()
             .ignore("up:connection")
             .ignore("2.up"),
         case("tcp-allowed", "tcp").play("h2", passes()).talk(spoken()).logs(1).ignore("up").ignore("2.up"),
         case("tcp-error", "tcp-refused").talk(closed()).logs(1).ignore("up"),
         case("tcp-open", "tcp-open").talk(spoken()).logs(1),
-        case("tcp-stats", "tcp").play("h2", passes()).talk(spoken()).logs(1).stats("^ext_authz"),
+        case("tcp-stats", "tcp")
+            .play("h2", passes())
+            .talk(spoken())
+            .logs(1)
+            .by_upstream()
+            .ignore("up:connection")
+            .ignore("2.up:connection")
+            .stats("^ext_authz"),
     ]
 }

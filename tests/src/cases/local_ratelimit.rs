@@ -62,7 +62,7 @@ fn bootstrap() -> Bootstrap {
     );
     let of_route = "rate_limits: [{actions: [{request_headers: {header_name: x-h, descriptor_key: h}}]}, {stage: 1, actions: [{generic_key: {descriptor_value: other-stage}}]}]";
     let hosts = format!(
-        "virtual_hosts:\n- name: v\n  domains: ['*']\n  rate_limits: [{{actions: [{{generic_key: {{descriptor_value: host}}}}]}}]\n  routes:\n  - {{match: {{prefix: /r}}, route: {{cluster: a, {of_route}}}}}\n  - {{match: {{prefix: /both}}, route: {{cluster: a, include_vh_rate_limits: true, {of_route}}}}}\n  - {{match: {{prefix: /}}, route: {{cluster: a}}}}\n"
+        "virtual_hosts:\n- name: v\n  domains: ['*']\n  rate_limits: [{{actions: [{{generic_key: {{descriptor_value: host}}}}]}}]\n  routes:\n  - {{match: {{prefix: /r}}, route: {{cluster: a, {of_route}}}}}\n  - {{match: {{prefix: /done}}, route: {{cluster: a, rate_limits: [{{apply_on_stream_done: true, actions: [{{request_headers: {{header_name: x-h, descriptor_key: h}}}}]}}]}}}}\n  - {{match: {{prefix: /both}}, route: {{cluster: a, include_vh_rate_limits: true, {of_route}}}}}\n  - {{match: {{prefix: /}}, route: {{cluster: a}}}}\n"
     );
     let routed = filter(&format!(
         "{}, {on}, {TOLD}, descriptors: [{}, {}]",
@@ -99,6 +99,7 @@ fn bootstrap() -> Bootstrap {
         .http_filters("spared", &filter(&format!("{}, {on}, {TOLD}, {by_header}, always_consume_default_token_bucket: false, descriptors: [{descriptors}]", tokens(1))), route)
         .http_filters("dynamic", &filter(&format!("{}, {on}, {TOLD}, {by_header}, max_dynamic_descriptors: 2, descriptors: [{}]", tokens(100), descriptor(&entry("h", ""), 1, ""))), route)
         .http_filters("kinds", &filter(&format!("{}, {on}, {TOLD}, {}, descriptors: [{}]", tokens(100), by(kinds), descriptor(&entries, 7, ""))), route)
+        .http_filters("done", &filter(&format!("{}, {on}, {TOLD}, rate_limits: [{{apply_on_stream_done: true, actions: [{{request_headers: {{header_name: x-h, descriptor_key: h}}}}]}}], descriptors: [{}]", tokens(100), descriptor(&entry("h", "x"), 1, ""))), route)
         .http_filters("connections", &filter(&format!("{}, {on}, {TOLD}, local_rate_limit_per_downstream_connection: true", tokens(1))), route)
         .http_filters("routes", &filter("stage: 0"), &format!("- {{match: {{prefix: /own}}, route: {{cluster: a}}, {own}}}\n{route}"))
         .http_config("routed", &format!("http_filters:\n{routed}\n{router}"), &hosts)
@@ -149,6 +150,10 @@ fn cases() -> Vec<Case> {
             .want("5.status", 200),
         case("kinds", "kinds").get_with("/?q=1", "host: test\r\nx-m: 1\r\n").want("h:x-ratelimit-limit", 7),
         case("kinds-one-missing", "kinds").get("/?q=1").want("h:x-ratelimit-limit", 100),
+        descriptors("done", "done", &["x", "x"]),
+        case("done-of-the-route", "routed")
+            .get_with("/done", "host: test\r\nx-h: x\r\n")
+            .get_with("/done", "host: test\r\nx-h: x\r\n"),
         case("connections", "connections")
             .get("/")
             .get("/")

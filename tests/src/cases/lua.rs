@@ -116,6 +116,30 @@ function envoy_on_response(handle)
   handle:headers():add("x-after", "yes")
 end"#;
 
+/// The header `x-check` says which key, which hash, which signature, and what else.
+const SIGNED: &str = concat!(
+    include_str!("../../fixtures/signatures.lua"),
+    r#"
+local function bytes(hex) return (hex:gsub("..", function(two) return string.char(tonumber(two, 16)) end)) end
+function envoy_on_request(handle)
+  local key, hash, of, how = handle:headers():get("x-check"):match("(%w+) (%w+) (%w+) ?(%w*)")
+  local der, text, signature = bytes(KEYS[key] or "00"), "hello\0world", bytes(SIGNATURES[key][of])
+  if how == "text" then text = "hello\0World" end
+  if how == "garbage" then der = "garbage" end
+  if how == "trailing" then der = der .. "x" end
+  if how == "cut" then signature = signature:sub(1, -2) end
+  local length = string.len(der)
+  if how == "short" then length = length - 1 end
+  local imported = handle:importPublicKey(der, length)
+  local got = imported:get()
+  handle:headers():add("x-got", type(got))
+  if how == "unknown" then got = "unknown" end
+  local ok, why = handle:verifySignature(hash, got, signature, string.len(signature), text, string.len(text))
+  handle:headers():add("x-ok", tostring(ok))
+  handle:headers():add("x-why", tostring(why))
+end"#
+);
+
 fn bootstrap() -> Bootstrap {
     let route = |fields: &str| {
         format!(
@@ -137,6 +161,7 @@ fn bootstrap() -> Bootstrap {
         .http_filters("info", &script(INFO), &routes)
         .http_filters("body", &script(BODY), &routes)
         .http_filters("chunks", &script(CHUNKS), &routes)
+        .http_filters("signed", &script(SIGNED), &routes)
         .http_filters("respond", &script(RESPOND), &routes)
 }
 
@@ -150,6 +175,7 @@ fn cases() -> Vec<Case> {
         case(name, "body")
             .send(format!("POST / HTTP/1.1\r\nhost: test\r\n{lines}content-length: {length}\r\n\r\n{body}"))
     };
+    let signed = |name, what: &str| with(name, "signed", "/", &format!("x-check: {what}\r\n")).via("a");
     let answered = |name: &'static str, listener, lines: &str| {
         case(name, listener).play("a", answer(format!("HTTP/1.1 200 OK\r\n{lines}"))).get("/")
     };
@@ -186,6 +212,31 @@ fn cases() -> Vec<Case> {
         how("call-protected", "protected").want("2.up:h:x-ok", "true200"),
         how("rerouted", "route").via("b"),
         answered("no-respond-to-responses", "respond", "x-respond: 1\r\ncontent-length: 0\r\n\r\n").absent("h:x-after"),
+        signed("signed-rsa-sha1", "rsa sha1 sha1").want("up:h:x-ok", true),
+        signed("signed-rsa-sha256", "rsa sha256 sha256").want("up:h:x-ok", true).want("up:h:x-why", "nil"),
+        signed("signed-rsa-sha384", "rsa SHA384 sha384").want("up:h:x-ok", true),
+        signed("signed-rsa-sha512", "rsa sha512 sha512").want("up:h:x-ok", true),
+        signed("signed-rsa-sha224", "rsa sha224 sha224"),
+        signed("signed-rsa-short", "rsa1024 sha256 sha256"),
+        signed("signed-p256-sha1", "p256 sha1 sha1").want("up:h:x-ok", true),
+        signed("signed-p256", "p256 sha256 sha256").want("up:h:x-ok", true),
+        signed("signed-p256-sha512", "p256 sha512 sha512").want("up:h:x-ok", true),
+        signed("signed-p384", "p384 sha384 sha384").want("up:h:x-ok", true),
+        signed("signed-p384-sha1", "p384 sha1 sha1"),
+        signed("signed-p384-sha256", "p384 sha256 sha256").want("up:h:x-ok", true),
+        signed("signed-p521", "p521 sha512 sha512").want("up:h:x-ok", true),
+        signed("signed-p521-sha1", "p521 sha1 sha1").want("up:h:x-ok", true),
+        signed("signed-ed25519", "ed25519 sha512 sha512").want("up:h:x-ok", false),
+        signed("signed-other-hash", "rsa sha256 sha512").want("up:h:x-ok", false),
+        signed("signed-no-hash", "rsa md5 sha512").want("up:h:x-ok", false),
+        signed("signed-other-text", "rsa sha256 sha256 text").want("up:h:x-ok", false),
+        signed("signed-ec-other-text", "p256 sha256 sha256 text").want("up:h:x-ok", false),
+        signed("signed-cut", "rsa sha256 sha256 cut").want("up:h:x-ok", false),
+        signed("signed-garbage", "rsa sha256 sha256 garbage"),
+        signed("signed-trailing", "rsa sha256 sha256 trailing"),
+        signed("signed-key-cut", "rsa sha256 sha256 short"),
+        signed("signed-unknown-key", "rsa sha256 sha256 unknown"),
+        case("signed-counted", "signed").get("/").stats(r"http\.signed\.lua\."),
         case("counted", "respond").get("/").stats(r"http\.respond\.lua\."),
     ]
 }

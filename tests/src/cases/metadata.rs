@@ -20,6 +20,9 @@ fn filter(name: &str, message: &str, fields: &str) -> String {
 
 const TOLD: &str = "response_headers_to_add: [{header: {key: x-own, value: '%DYNAMIC_METADATA(own)%'}}, {header: {key: x-default, value: '%DYNAMIC_METADATA(envoy.filters.http.header_to_metadata)%'}}, {header: {key: x-state, value: '%FILTER_STATE(key)%/%FILTER_STATE(key:PLAIN)%/%FILTER_STATE(key:TYPED)%'}}, {header: {key: x-calls, value: '%FILTER_STATE(envoy.filters.http.grpc_stats)%/%FILTER_STATE(envoy.filters.http.grpc_stats:PLAIN)%'}}]";
 
+/// A route with metadata, to a cluster and host that have some.
+const WHOSE: &str = r#"- {match: {prefix: /}, metadata: {filter_metadata: {own: {of: the route, n: 2}}}, route: {cluster: told}, response_headers_to_add: [{header: {key: x-told, value: '%METADATA(ROUTE:own:of)%/%METADATA(ROUTE:own)%/%METADATA(CLUSTER:own:of)%/%CLUSTER_METADATA(own:of)%/%METADATA(UPSTREAM_HOST:own:of)%/%UPSTREAM_METADATA(own:of)%/%UPSTREAM_METADATA(own:no)%'}}, {header: {key: x-cel, value: '%CEL(xds.route_metadata.filter_metadata["own"]["of"])%/%CEL(xds.cluster_metadata.filter_metadata.own.of)%/%CEL(xds.upstream_host_metadata.filter_metadata["own"]["of"])%/%CEL(xds.route_metadata.filter_metadata["own"]["no"])%/%CEL("other" in xds.route_metadata.filter_metadata)%'}}, {header: {key: x-upstream-state, value: '%UPSTREAM_FILTER_STATE(key:PLAIN)%/%CEL(upstream_filter_state["key"])%'}}]}"#;
+
 fn text(key: &str, more: &str, format: &str) -> String {
     format!(
         "{{object_key: {key}, factory_key: envoy.string, {more} format_string: {{text_format_source: {{inline_string: '{format}'}}}}}}"
@@ -37,6 +40,8 @@ fn bootstrap() -> Bootstrap {
         "{header: x, remove: true, on_header_present: {key: x}, on_header_missing: {key: x, value: none}}",
         "{header: number, on_header_present: {metadata_namespace: own, key: number, type: NUMBER}}",
         "{header: encoded, on_header_present: {metadata_namespace: own, key: encoded, encode: BASE64}}",
+        "{header: value, on_header_present: {metadata_namespace: own, key: value, encode: BASE64, type: PROTOBUF_VALUE}}",
+        "{header: bare, on_header_present: {metadata_namespace: own, key: bare, type: PROTOBUF_VALUE}}",
         "{header: ':path', on_header_present: {metadata_namespace: own, key: path, regex_value_rewrite: {pattern: {regex: '^/([a-z]*).*$'}, substitution: '<\\1>'}}}",
         "{cookie: session, on_header_present: {metadata_namespace: own, key: session}}",
     ];
@@ -88,6 +93,17 @@ filter_chains:
     Bootstrap::new()
         .listener_of("tcp-cluster", &by_connection("tcp-cluster", "tcp"))
         .listener_of("tcp-no-cluster", &by_connection("tcp-no-cluster", "nowhere"))
+        .http("told", "", WHOSE)
+        .clusters(
+            "- name: told
+  type: STATIC
+  metadata: {filter_metadata: {own: {of: the cluster}}}
+  load_assignment:
+    cluster_name: told
+    endpoints:
+    - lb_endpoints:
+      - {metadata: {filter_metadata: {own: {of: the host}}}, endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $PORT(a)}}}}",
+        )
         .http_filters("copy", &copying, &routes(own_rules))
         .http_filters("set", &setting, &plain)
         .http_filters("state", &state, &routes(&own_state))
@@ -98,6 +114,8 @@ filter_chains:
             &plain,
         )
         .http_filters("some-methods", &grpc(listed), &plain)
+        .http_filters("timed", &grpc("enable_upstream_stats: true"), &plain)
+        .http_filters("timed-methods", &grpc(&format!("enable_upstream_stats: true, {listed}")), &plain)
 }
 
 fn answering(status: &'static str) -> Play {
@@ -124,6 +142,7 @@ fn cases() -> Vec<Case> {
         case(name, listener).play("h2", play).call(Call::grpc(path).data(b"\0\0\0\0\x01x"))
     };
     vec![
+        with("whose", "told", "/", "").want_in("h:x-told", "the route"),
         with(
             "copied",
             "copy",
@@ -143,6 +162,11 @@ fn cases() -> Vec<Case> {
             )
             .get("/")
             .absent("h:x-answer"),
+        with("value-text", "copy", "/", "value: GgF4\r\n").want_in("h:x-own", "\"value\":\"x\""),
+        with("value-number", "copy", "/", "value: EQAAAAAAAPg/\r\n").want_in("h:x-own", "1.5"),
+        with("value-struct", "copy", "/", "value: KgkKBwoBYRICIAE=\r\n").want_in("h:x-own", "{\"a\":true}"),
+        with("value-null", "copy", "/", "value: CAA=\r\n"),
+        with("value-malformed", "copy", "/", "value: AAAA\r\nbare: text\r\n"),
         with("copied-stats", "copy", "/", "x: 1\r\n").stats("http_filter_name"),
         with("set", "set", "/", "").want_in("h:x-own", "\"list\":[1,2]"),
         with("set-stats", "set", "/", "").stats("set_metadata"),
@@ -163,6 +187,19 @@ fn cases() -> Vec<Case> {
             .want("raw", "hello")
             .want("log.cluster", "tcp"),
         case("tcp-no-cluster", "tcp-no-cluster").talk([Talk::AwaitClose]).logs(1).want("log.flags", "NC"),
+        case("not-timed", "calls")
+            .get("/")
+            .stats("cluster.h2.grpc")
+            .absent("stat:cluster.h2.grpc.upstream_rq_time"),
+        // Nothing comes of a call that no upstream has answered, or whose response has no trailers.
+        case("timed-local", "timed").call(Call::grpc("/none/such")).stats("grpc.*upstream_rq_time"),
+        call("timed-method-failed", "timed-methods", "/a.B/C", failing())
+            .stats("grpc.*upstream_rq_time")
+            .want("stat:cluster.h2.grpc.a.B.C.upstream_rq_time", "histogram"),
+        call("timed", "timed", "/a.B/C", answering("0"))
+            .stats("grpc.*upstream_rq_time")
+            .want("stat:cluster.h2.grpc.upstream_rq_time", "histogram"),
+        call("timed-other-method", "timed-methods", "/a.B/D", answering("0")).stats("grpc.*upstream_rq_time"),
         case("grpc-stats", "calls").get("/").stats("cluster.h2.grpc"),
     ]
 }

@@ -8,9 +8,11 @@ pub mod balancing;
 pub mod cel;
 pub mod clusters;
 pub mod cors;
+pub mod custom_redirects;
 pub mod custom_response;
 pub mod dns;
 pub mod ext_authz;
+pub mod ext_authz_state;
 pub mod failures;
 pub mod faults;
 pub mod grpc_bridges;
@@ -19,7 +21,9 @@ pub mod h1_syntax;
 pub mod h1_upstream;
 pub mod h2_syntax;
 pub mod hcm;
+pub mod header_mutation;
 pub mod headers;
+pub mod health_filter;
 pub mod hedges;
 pub mod hosts;
 pub mod jwt_authn;
@@ -54,9 +58,11 @@ pub fn all() -> Vec<Group> {
         cel::group(),
         clusters::group(),
         cors::group(),
+        custom_redirects::group(),
         custom_response::group(),
         dns::group(),
         ext_authz::group(),
+        ext_authz_state::group(),
         failures::group(),
         faults::group(),
         grpc_bridges::group(),
@@ -65,7 +71,9 @@ pub fn all() -> Vec<Group> {
         h1_upstream::group(),
         h2_syntax::group(),
         hcm::group(),
+        header_mutation::group(),
         headers::group(),
+        health_filter::group(),
         hedges::group(),
         hosts::group(),
         jwt_authn::group(),

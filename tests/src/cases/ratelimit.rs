@@ -3,13 +3,14 @@
 use crate::case::{Case, Group, case};
 use crate::harness::bootstrap::Bootstrap;
 use crate::harness::client::h2::Call;
+use crate::harness::client::raw::Talk;
 use crate::harness::service::{failure, limit};
 use crate::harness::upstream::Play;
 use crate::harness::upstream::h2::{Answer, Ending};
 
 /// The rate limit service.
 pub fn group() -> Group {
-    let cases = [descriptors(), answers(), failures()].concat();
+    let cases = [descriptors(), answers(), failures(), done()].concat();
     Group { name: "ratelimit", bootstrap: bootstrap(), cases }
 }
 
@@ -45,6 +46,11 @@ fn bootstrap() -> Bootstrap {
          \x20 - {{match: {{prefix: /both}}, route: {{cluster: a, include_vh_rate_limits: true, {limits}}}}}\n\
          \x20 - {{match: {{prefix: /keyed}}, route: {{cluster: a, rate_limits: [{{disable_key: k, actions: [{{generic_key: {{descriptor_value: keyed}}}}]}}, {{stage: 1, actions: [{{generic_key: {{descriptor_value: other}}}}]}}]}}}}\n{}{}{}{}\
          \x20 - {{match: {{prefix: /route}}, route: {{cluster: a, {limits}}}}}\n\
+         \x20 - {{match: {{prefix: /done/status}}, route: {{cluster: a, rate_limits: [{{apply_on_stream_done: true, hits_addend: {{format: '%RESPONSE_CODE%'}}, actions: [{{request_headers: {{header_name: x-h, descriptor_key: h}}}}]}}]}}}}\n\
+         \x20 - {{match: {{prefix: /done/both}}, route: {{cluster: a, rate_limits: [{by_header}, {{apply_on_stream_done: true, actions: [{{generic_key: {{descriptor_value: done}}}}]}}]}}}}\n\
+         \x20 - {{match: {{prefix: /done/refused}}, route: {{cluster: refused, rate_limits: [{{apply_on_stream_done: true, actions: [{{generic_key: {{descriptor_value: done}}}}]}}]}}}}\n\
+         \x20 - {{match: {{prefix: /done/stage}}, route: {{cluster: a, rate_limits: [{{stage: 1, apply_on_stream_done: true, actions: [{{generic_key: {{descriptor_value: done}}}}]}}]}}}}\n\
+         \x20 - {{match: {{prefix: /done}}, route: {{cluster: a, rate_limits: [{{apply_on_stream_done: true, actions: [{{generic_key: {{descriptor_value: done}}}}]}}]}}}}\n\
          \x20 - {{match: {{prefix: /direct}}, direct_response: {{status: 418}}}}\n\
          \x20 - {{match: {{prefix: /}}, route: {{cluster: a}}}}\n",
         own("/include", limits, "vh_rate_limits: INCLUDE"),
@@ -66,6 +72,8 @@ fn bootstrap() -> Bootstrap {
         .http_config("hosts", &format!("http_filters:\n{brings}\n{}\n{router}", filter("h2", "")), &hosts)
         .http_filters("own", &filter("h2", own_limits), route)
         .http_filters("own-hits", &filter("h2", own_hits), route)
+        .http_filters("own-done", &filter("h2", "rate_limits: [{apply_on_stream_done: true, actions: [{generic_key: {descriptor_value: own}}]}]"), route)
+        .http_filters("internal-done", &filter("h2", "request_type: internal, rate_limits: [{apply_on_stream_done: true, actions: [{generic_key: {descriptor_value: own}}]}]"), route)
         .http_filters("internal", &filter("h2", "request_type: internal"), route)
         .http_filters("external", &filter("h2", "request_type: external"), route)
         .http_filters("told", &filter("h2", "enable_x_ratelimit_headers: DRAFT_VERSION_03, disable_x_envoy_ratelimited_header: true, enable_retry_after_header: true"), route)
@@ -181,5 +189,27 @@ fn failures() -> Vec<Case> {
         on("refused", "refused").refused(500, "RLSE", "rate_limiter_error"),
         on("unknown", "unknown").refused(500, "RLSE", "rate_limiter_error"),
         on("failure-stats", "plain").play("h2", failure("14")).stats("ratelimit"),
+    ]
+}
+
+/// Rate limits that are applied when a stream is over; nobody waits for the answers.
+fn done() -> Vec<Case> {
+    let ask = |name: &'static str, listener, path: &str, asked: usize| {
+        let request = format!("GET {path} HTTP/1.1\r\n{FIELDS}\r\n");
+        case(name, listener).talk([Talk::Send(request.into_bytes()), Talk::Read, Talk::AwaitUpstream(asked)])
+    };
+    let value = "2.up:m:descriptors.0.entries.0.value";
+    vec![
+        ask("done", "hosts", "/done", 2).play("h2", ok()).want("up", "a").want(value, "done"),
+        ask("done-over", "hosts", "/done", 2).play("h2", over()).status(200).want(value, "done"),
+        ask("done-failure", "hosts", "/done", 2).play("h2", failure("13")).status(200),
+        ask("done-status", "hosts", "/done/status", 2).play("h2", ok()).want(value, "v"),
+        ask("done-both", "hosts", "/done/both", 3).play("h2", ok()).play("h2", ok()).want("2.up", "a"),
+        ask("done-both-over", "hosts", "/done/both", 2).play("h2", over()).play("h2", ok()).status(429),
+        ask("done-refused", "hosts", "/done/refused", 1).play("h2", ok()).status(503),
+        ask("done-stage", "hosts", "/done/stage", 1).via("a"),
+        ask("done-own", "own-done", "/", 2).play("h2", ok()).want(value, "own"),
+        ask("done-internal", "internal-done", "/", 1).play("h2", ok()).via("a"),
+        ask("done-counted", "hosts", "/direct", 0).stats("cluster.*ratelimit"),
     ]
 }

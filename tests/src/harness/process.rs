@@ -138,10 +138,25 @@ impl Process {
         pairs.filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?))).collect()
     }
 
+    /// The names of the histograms whose names contain the text, which must need no escaping in a URL.
+    pub fn histograms(&self, text: &str) -> Vec<String> {
+        let (_, body) = self.admin("GET", &format!("/stats?filter={text}&type=Histograms"));
+        body.lines().filter_map(|line| Some(line.rsplit_once(": ")?.0.to_owned())).collect()
+    }
+
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The part of it that is in no file, in KiB.
+    pub fn anonymous_kib(&self) -> u64 {
+        self.status_kib("RssAnon:")
+    }
+
+    fn status_kib(&self, field: &str) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
         line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
     }
 

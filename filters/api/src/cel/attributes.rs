@@ -1,17 +1,17 @@
 //! Envoy's attributes (`intro/arch_overview/advanced/attributes` of its manual), each worked out where an expression names it.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use cel::objects::{Key, Map};
 use cel::{Context, Value};
 
 use super::CelError;
+use super::values::{bytes_text, duration, json, map, number, shared, some_text, text, text_key};
 use crate::format::{FormatContext, response_grpc_status};
 use crate::head::RequestHead;
 use crate::headers::Headers;
-use crate::info::{Address, MetadataValue, StreamInfo, TlsInfo};
+use crate::info::{Address, MetadataOf, StateObject, StreamInfo, TlsInfo};
 use crate::known::Known;
 
 /// What an expression needs: a field of a root, or all of it.
@@ -31,7 +31,7 @@ struct Root {
     missing: &'static [&'static str],
 }
 
-static ROOTS: [Root; 9] = [
+static ROOTS: [Root; 12] = [
     Root {
         name: "request",
         fields: &[
@@ -111,15 +111,24 @@ static ROOTS: [Root; 9] = [
     },
     Root { name: "metadata", fields: &["filter_metadata"], missing: &["typed_filter_metadata"] },
     Root { name: "filter_state", fields: &[], missing: &[] },
+    Root { name: "upstream_filter_state", fields: &[], missing: &[] },
+    // What Istio's filters know of the other side.
+    Root { name: "downstream_peer", fields: &[], missing: &[] },
+    Root { name: "upstream_peer", fields: &[], missing: &[] },
     Root {
         name: "xds",
-        fields: &["cluster_name", "route_name", "virtual_host_name", "filter_chain_name"],
-        missing: &[
-            "node",
+        fields: &[
+            "cluster_name",
+            "route_name",
+            "virtual_host_name",
+            "filter_chain_name",
             "cluster_metadata",
             "route_metadata",
-            "virtual_host_metadata",
             "upstream_host_metadata",
+        ],
+        missing: &[
+            "node",
+            "virtual_host_metadata",
             "upstream_host_locality_metadata",
             "listener_metadata",
             "listener_direction",
@@ -127,13 +136,13 @@ static ROOTS: [Root; 9] = [
     },
 ];
 
-/// Roots that Envoy has besides.
-const MISSING: [&str; 2] = ["upstream_filter_state", "plugin_name"];
+/// A root that Envoy has besides.
+const MISSING: &str = "plugin_name";
 
 /// Notes that an expression names `root`, or `root.field`. A name that nobody knows is left to the evaluation, which fails, as in Envoy.
 pub(super) fn note(needs: &mut Vec<Need>, root: &str, field: Option<&str>) -> Result<(), CelError> {
     let unknown = |name: String| CelError::new(format!("the attribute {name} is not supported"));
-    if MISSING.contains(&root) {
+    if root == MISSING {
         return Err(unknown(root.to_owned()));
     }
     let Some(found) = ROOTS.iter().find(|known| known.name == root) else { return Ok(()) };
@@ -153,6 +162,14 @@ pub(super) fn note(needs: &mut Vec<Need>, root: &str, field: Option<&str>) -> Re
     Ok(())
 }
 
+/// Whether there is such a name, and such a field of it.
+pub(super) fn knows(root: &str, field: Option<&str>) -> bool {
+    let known = ROOTS.iter().find(|known| known.name == root);
+    known.is_some_and(|known| {
+        known.fields.is_empty() || field.is_none_or(|field| known.fields.contains(&field))
+    })
+}
+
 impl Need {
     /// Makes the value a variable: a field by its full name, so that the rest of its root is not worked out.
     pub(super) fn bind(self, context: &FormatContext<'_>, variables: &mut Context<'_, '_>) {
@@ -165,7 +182,22 @@ impl Need {
             }
             None if root.fields.is_empty() => {
                 // Its keys are those of the expression, but these are not known here.
-                variables.add_variable_from_value(root.name, states(context.info));
+                let value = match root.name {
+                    "filter_state" => {
+                        let connection = context.info.connection.state.borrow();
+                        Some(states(connection.iter().chain(context.info.filter_state.iter())))
+                    }
+                    "upstream_filter_state" => {
+                        context.info.upstream.state.as_ref().map(|state| states(state.borrow().iter()))
+                    }
+                    "upstream_peer" => {
+                        context.info.upstream_state(root.name).map(|object| json(&object.typed()))
+                    }
+                    peer => context.info.state(peer).map(|object| json(&object.typed())),
+                };
+                if let Some(value) = value {
+                    variables.add_variable_from_value(root.name, value);
+                }
             }
             None => {
                 let fields = root
@@ -192,6 +224,9 @@ fn value(root: &str, field: &str, context: &FormatContext<'_>) -> Option<Value> 
             "cluster_name" => shared(info.upstream.cluster.as_deref()),
             "route_name" => shared(info.route_name.as_deref()),
             "virtual_host_name" => shared(info.virtual_host.as_deref()),
+            "cluster_metadata" => configured(info, MetadataOf::Cluster),
+            "route_metadata" => configured(info, MetadataOf::Route),
+            "upstream_host_metadata" => configured(info, MetadataOf::Host),
             _ => Some(text(&info.connection.filter_chain_name)),
         },
         _ => None,
@@ -329,78 +364,13 @@ fn metadata(info: &StreamInfo) -> Value {
     map(info.metadata.iter().map(|(name, space)| (text_key(name), json(space))))
 }
 
-/// The stream's objects and those of its connection, as Envoy serialises them.
-fn states(info: &StreamInfo) -> Value {
-    let connection = info.connection.state.borrow();
-    let all = connection.iter().chain(info.filter_state.iter());
+/// The metadata that the configuration gives something, in the shape of `envoy.config.core.v3.Metadata`.
+fn configured(info: &StreamInfo, of: MetadataOf) -> Option<Value> {
+    let all = info.all_metadata_of(of)?;
+    Some(map([(text_key("filter_metadata"), json(all))].into_iter()))
+}
+
+/// Objects by their keys, as Envoy serialises them.
+fn states<'o>(all: impl Iterator<Item = (&'o str, &'o Rc<dyn StateObject>)>) -> Value {
     map(all.map(|(key, object)| (text_key(key), Value::Bytes(Arc::new(object.plain().into_bytes())))))
-}
-
-fn json(value: &MetadataValue) -> Value {
-    match value {
-        MetadataValue::Null => Value::Null,
-        MetadataValue::Bool(truth) => Value::Bool(*truth),
-        MetadataValue::Number(number) => Value::Float(*number),
-        MetadataValue::String(string) => text(string),
-        MetadataValue::List(items) => Value::List(Arc::new(items.iter().map(json).collect())),
-        MetadataValue::Struct(fields) => {
-            map(fields.iter().map(|(name, field)| (text_key(name), json(field))))
-        }
-    }
-}
-
-/// A result as metadata have it; what has no such form is text.
-pub(super) fn plain(value: &Value) -> MetadataValue {
-    match value {
-        Value::Null => MetadataValue::Null,
-        Value::Bool(truth) => MetadataValue::Bool(*truth),
-        Value::Int(number) => MetadataValue::Number(*number as f64),
-        Value::UInt(number) => MetadataValue::Number(*number as f64),
-        Value::Float(number) => MetadataValue::Number(*number),
-        Value::String(string) => MetadataValue::String(string.as_str().into()),
-        Value::Bytes(bytes) => MetadataValue::String(String::from_utf8_lossy(bytes).into()),
-        Value::List(items) => MetadataValue::List(items.iter().map(plain).collect()),
-        Value::Map(fields) => {
-            let mut fields: Vec<_> = fields
-                .map
-                .iter()
-                .map(|(key, value)| (Arc::<str>::from(key.to_string()), plain(value)))
-                .collect();
-            fields.sort_by(|a, b| a.0.cmp(&b.0));
-            MetadataValue::Struct(fields)
-        }
-        other => MetadataValue::String(format!("{other:?}").into()),
-    }
-}
-
-fn map(entries: impl Iterator<Item = (Key, Value)>) -> Value {
-    Value::Map(Map { map: Arc::new(entries.collect()) })
-}
-
-fn text_key(text: &str) -> Key {
-    Key::String(Arc::new(text.to_owned()))
-}
-
-fn text(text: &str) -> Value {
-    Value::String(Arc::new(text.to_owned()))
-}
-
-fn bytes_text(bytes: &[u8]) -> Value {
-    Value::String(Arc::new(String::from_utf8_lossy(bytes).into_owned()))
-}
-
-fn some_text(string: &str) -> Option<Value> {
-    (!string.is_empty()).then(|| text(string))
-}
-
-fn shared(string: Option<&str>) -> Option<Value> {
-    string.map(text)
-}
-
-fn number(number: u64) -> Value {
-    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
-}
-
-fn duration(span: Duration) -> Value {
-    Value::Duration(chrono::Duration::from_std(span).unwrap_or(chrono::Duration::MAX))
 }

@@ -11,8 +11,10 @@
 //! does not hold.
 
 mod attributes;
+mod named;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,6 +53,17 @@ impl CelError {
     }
 }
 
+/// What is known of a path of names as an expression is compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Constant {
+    /// Nothing: it may be an attribute.
+    Not,
+    /// It will never have a value: an evaluation that needs one fails.
+    Absent,
+    /// Its value.
+    Text(String),
+}
+
 /// The standard functions.
 static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -64,17 +77,21 @@ impl Expression {
     /// # Errors
     /// It is no expression, or asks for what there is not.
     pub fn parse(text: &str) -> Result<Self, CelError> {
-        if text.len() > LONGEST {
-            return Err(CelError::new(format!("the expression is longer than {LONGEST} bytes")));
+        Self::compile(tree(text)?, text)
+    }
+
+    /// Compiles a text in which some paths of names (`a.b['c']`) are constants: `known` says which. What begins with a name that nobody knows
+    /// is refused.
+    ///
+    /// # Errors
+    /// It is no expression, or asks for what there is not.
+    pub fn parse_with(text: &str, known: &dyn Fn(&[&str]) -> Constant) -> Result<Self, CelError> {
+        let mut root = tree(text)?;
+        named::settle(&mut root, known, DEEPEST * 4);
+        if let Some(name) = named::strange(&root, DEEPEST * 4) {
+            return Err(CelError::new(format!("there is no attribute {name}")));
         }
-        if nesting(text) > DEEPEST {
-            return Err(CelError::new(format!("the expression is nested more than {DEEPEST} deep")));
-        }
-        // The parser is another's, and its input a control plane's.
-        let program = catch_unwind(|| STANDARD.compile(text))
-            .map_err(|_| CelError::new("the expression cannot be parsed"))?
-            .map_err(|error| CelError::new(error.to_string().trim().replace('\n', " ")))?;
-        Self::compile(program.expression().clone(), text)
+        Self::compile(root, text)
     }
 
     /// Takes a syntax tree, which [`cel`] has the types of.
@@ -84,7 +101,6 @@ impl Expression {
     pub fn from_tree(root: IdedExpr) -> Result<Self, CelError> {
         Self::compile(root, "")
     }
-
     fn compile(root: IdedExpr, text: &str) -> Result<Self, CelError> {
         let mut needs = Vec::new();
         walk(&root, 0, &mut needs)?;
@@ -104,7 +120,7 @@ impl Expression {
 
     /// The value as metadata have it.
     pub fn metadata(&self, context: &FormatContext<'_>) -> Option<MetadataValue> {
-        self.value(context).map(|value| attributes::plain(&value))
+        self.value(context).map(|value| values::plain(&value))
     }
 
     /// Whether the value is `true`.
@@ -138,6 +154,21 @@ impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Expression").field(&self.0.text).finish()
     }
+}
+
+/// The syntax tree of a text.
+fn tree(text: &str) -> Result<IdedExpr, CelError> {
+    if text.len() > LONGEST {
+        return Err(CelError::new(format!("the expression is longer than {LONGEST} bytes")));
+    }
+    if nesting(text) > DEEPEST {
+        return Err(CelError::new(format!("the expression is nested more than {DEEPEST} deep")));
+    }
+    // The parser is another's, and its input a control plane's.
+    let program = catch_unwind(|| STANDARD.compile(text))
+        .map_err(|_| CelError::new("the expression cannot be parsed"))?
+        .map_err(|error| CelError::new(error.to_string().trim().replace('\n', " ")))?;
+    Ok(program.expression().clone())
 }
 
 /// How deep brackets are nested, wherever they stand.

@@ -1,9 +1,10 @@
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use super::*;
 use crate::head::{Protocol, RequestHead, ResponseHead};
-use crate::info::{Address, ConnectionInfo, MetadataValue, StreamInfo};
+use crate::info::{Address, ConnectionInfo, FilterState, MetadataValue, StateObject, StreamInfo};
 
 fn info() -> StreamInfo {
     let address = |port| Address::Socket(([10, 0, 0, 1], port).into());
@@ -14,6 +15,15 @@ fn info() -> StreamInfo {
     info.metadata.set("ns", "k", MetadataValue::String("v".into()));
     info.bytes.received = 3;
     info
+}
+
+/// An object of the filter state.
+struct Word;
+
+impl StateObject for Word {
+    fn plain(&self) -> String {
+        "word".into()
+    }
 }
 
 fn request() -> RequestHead {
@@ -71,6 +81,22 @@ fn attributes_of_a_request() {
 }
 
 #[test]
+fn what_the_configuration_says_has_the_shape_of_metadata() {
+    let mut info = info();
+    let own = MetadataValue::Struct(vec![("k".into(), MetadataValue::String("v".into()))]);
+    info.route_metadata = Some(Arc::new(MetadataValue::Struct(vec![("ns".into(), own)])));
+    let mut upstream = FilterState::default();
+    upstream.set("key", Rc::new(Word));
+    info.upstream.state = Some(Rc::new(RefCell::new(upstream)));
+    let context = FormatContext::new(&info, Instant::now(), SystemTime::now());
+    let holds = |text: &str| Expression::parse(text).unwrap().holds(&context);
+    assert!(holds("xds.route_metadata.filter_metadata['ns']['k'] == 'v'"));
+    assert!(!holds("xds.cluster_metadata.filter_metadata['ns']['k'] == 'v'"));
+    assert!(!holds("has(xds.upstream_host_metadata)"));
+    assert!(holds("upstream_filter_state['key'] == b'word' && !('key' in filter_state)"));
+}
+
+#[test]
 fn what_is_absent_makes_no_value() {
     for text in [
         "request.headers['absent']",
@@ -107,7 +133,7 @@ fn what_cannot_be_is_refused() {
     let refused = |text: &str| Expression::parse(text).unwrap_err().reason;
     assert!(refused("[1, 2].exists(x, x > 1)").contains("comprehensions"));
     assert!(refused("xds.node.id == ''").contains("xds.node is not supported"));
-    assert!(refused("upstream_filter_state['k']").contains("not supported"));
+    assert!(refused("upstream.locality.zone == ''").contains("not supported"));
     for bad in ["", "1 +", "request.", &"(".repeat(200), &"1+".repeat(20_000)] {
         assert!(Expression::parse(bad).is_err(), "{bad:.20}");
     }

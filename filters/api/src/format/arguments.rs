@@ -4,10 +4,11 @@ use super::address::Part;
 use super::facts::{self, moments};
 use super::grpc::GrpcForm;
 use super::header::HeaderName;
-use super::operator::{AddressOf, HeaderSource, Operator, ServerName, Unit};
+use super::operator::{AddressOf, HeaderSource, Operator, ServerName, StateOf, Unit};
 use super::parse::Call;
 use super::query::{PathForm, PathSource};
 use crate::cel::Expression;
+use crate::info::MetadataOf;
 
 /// Wrong arguments.
 pub(crate) struct Fault {
@@ -76,30 +77,38 @@ pub(crate) fn query_params(call: &Call<'_>) -> Result<Operator, Fault> {
 }
 
 /// `namespace:key:...`
-pub(crate) fn metadata(path: &str) -> Operator {
-    Operator::Metadata(path.split(':').map(Box::from).collect())
+pub(crate) fn metadata(of: MetadataOf, path: &str) -> Operator {
+    Operator::Metadata(of, path.split(':').map(Box::from).collect())
 }
 
 /// `(TYPE:namespace:key)`
 pub(crate) fn typed_metadata(call: &Call<'_>) -> Result<Operator, Fault> {
-    match call.argument.split_once(':') {
-        Some(("DYNAMIC", path)) if !path.is_empty() => Ok(metadata(path)),
-        _ => Err(fault(
+    let of = |kind| match kind {
+        "DYNAMIC" => Some(MetadataOf::Stream),
+        "ROUTE" => Some(MetadataOf::Route),
+        "CLUSTER" => Some(MetadataOf::Cluster),
+        "UPSTREAM_HOST" => Some(MetadataOf::Host),
+        _ => None,
+    };
+    let parts = call.argument.split_once(':').and_then(|(kind, path)| Some((of(kind)?, path)));
+    match parts.filter(|(_, path)| !path.is_empty()) {
+        Some((of, path)) => Ok(metadata(of, path)),
+        None => Err(fault(
             format!("'{}' is not supported by this version", call.argument),
-            "only METADATA(DYNAMIC:namespace:key) is",
+            "METADATA(TYPE:namespace:key) has the types DYNAMIC, ROUTE, CLUSTER and UPSTREAM_HOST",
         )),
     }
 }
 
 /// `(key:FORM)`
-pub(crate) fn filter_state(call: &Call<'_>) -> Result<Operator, Fault> {
+pub(crate) fn filter_state(of: StateOf, call: &Call<'_>) -> Result<Operator, Fault> {
     match call.argument.split_once(':') {
-        Some((key, "PLAIN")) if !key.is_empty() => Ok(Operator::FilterState(key.into())),
-        Some((key, "TYPED")) if !key.is_empty() => Ok(Operator::TypedFilterState(key.into())),
+        Some((key, "PLAIN")) if !key.is_empty() => Ok(Operator::FilterState(of, key.into())),
+        Some((key, "TYPED")) if !key.is_empty() => Ok(Operator::TypedFilterState(of, key.into())),
         Some((key, form)) if !key.is_empty() && form.len() > "FIELD:".len() && form.starts_with("FIELD:") => {
-            Ok(Operator::FilterStateField(key.into(), form["FIELD:".len()..].into()))
+            Ok(Operator::FilterStateField(of, key.into(), form["FIELD:".len()..].into()))
         }
-        None if !call.argument.is_empty() => Ok(Operator::TypedFilterState(call.argument.into())),
+        None if !call.argument.is_empty() => Ok(Operator::TypedFilterState(of, call.argument.into())),
         _ => Err(fault(
             "only the forms PLAIN, TYPED and FIELD are supported by this version",
             "write FILTER_STATE(key:PLAIN)",

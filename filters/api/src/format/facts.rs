@@ -12,6 +12,11 @@ pub(crate) fn put(text: Option<&str>, out: &mut Vec<u8>) -> bool {
     text.is_some_and(|text| put_full(text, out))
 }
 
+/// Appends a text that may be none, with marks in the places of what is none.
+pub(crate) fn put_lossy(text: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+    text.is_some_and(|text| put_full(&String::from_utf8_lossy(text), out))
+}
+
 /// Appends a text that is not empty.
 pub(crate) fn put_full(text: &str, out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(text.as_bytes());

@@ -1,6 +1,7 @@
 //! One operator, ready to be rendered.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use super::address::{self, Part};
 use super::context::FormatContext;
@@ -12,7 +13,7 @@ use super::query::{self, PathForm};
 use super::time::TimeFormat;
 use super::tls::CertificateOf;
 use crate::cel::Expression;
-use crate::info::{Address, MetadataValue};
+use crate::info::{Address, MetadataOf, MetadataValue, StateObject};
 
 /// A fact that is a number.
 pub(crate) type NumberOf = fn(&FormatContext<'_>) -> Option<u64>;
@@ -49,6 +50,24 @@ pub(crate) enum ServerName {
     HostThenSni,
 }
 
+/// Where an object of the filter state lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StateOf {
+    /// With the stream or its client's connection.
+    Stream,
+    /// With the upstream connection.
+    Upstream,
+}
+
+impl StateOf {
+    fn object(self, context: &FormatContext<'_>, key: &str) -> Option<Rc<dyn StateObject>> {
+        match self {
+            StateOf::Stream => context.info.state(key),
+            StateOf::Upstream => context.info.upstream.state.as_ref()?.borrow().object(key).cloned(),
+        }
+    }
+}
+
 /// An operator with its arguments.
 #[derive(Clone, Debug)]
 pub(crate) enum Operator {
@@ -82,16 +101,16 @@ pub(crate) enum Operator {
     Grpc(GrpcForm),
     Address(AddressOf, Part),
     ServerName(ServerName),
-    Metadata(Box<[Box<str>]>),
-    FilterState(Box<str>),
+    Metadata(MetadataOf, Box<[Box<str>]>),
+    FilterState(StateOf, Box<str>),
     /// `%CEL(expression)%`
     Cel(Expression),
     /// `%TYPED_CEL(expression)%`: as JSON.
     TypedCel(Expression),
     /// `%FILTER_STATE(key)%`: as JSON.
-    TypedFilterState(Box<str>),
+    TypedFilterState(StateOf, Box<str>),
     /// `%FILTER_STATE(key:FIELD:name)%`
-    FilterStateField(Box<str>, Box<str>),
+    FilterStateField(StateOf, Box<str>, Box<str>),
 }
 
 impl Operator {
@@ -133,18 +152,19 @@ impl Operator {
                 which(context).is_some_and(|address| address::write(address, *part, out))
             }
             Operator::ServerName(order) => header::write(server_name(context, *order), out),
-            Operator::Metadata(_) => self.metadata(context).is_some_and(|value| write_metadata(&value, out)),
-            Operator::FilterState(key) => {
-                let object = context.info.state(key);
+            Operator::Metadata(..) => self.metadata(context).is_some_and(|value| write_metadata(&value, out)),
+            Operator::FilterState(of, key) => {
+                let object = of.object(context, key);
                 object.map(|object| out.extend_from_slice(object.plain().as_bytes())).is_some()
             }
-            Operator::FilterStateField(key, name) => {
-                let value = context.info.state(key).and_then(|object| object.field(name));
+            Operator::FilterStateField(of, key, name) => {
+                let value = of.object(context, key).and_then(|object| object.field(name));
                 value.map(|value| out.extend_from_slice(value.as_bytes())).is_some()
             }
             Operator::Cel(expression) | Operator::TypedCel(expression) => expression.write(context, out),
-            Operator::TypedFilterState(_) => {
-                self.metadata(context).map(|value| json::value(&value, out)).is_some()
+            Operator::TypedFilterState(..) => {
+                let value = self.metadata(context).filter(|value| **value != MetadataValue::Null);
+                value.map(|value| json::value(&value, out)).is_some()
             }
         }
     }
@@ -162,12 +182,12 @@ impl Operator {
     /// The value itself, where it is structured.
     pub(crate) fn metadata<'a>(&self, context: &FormatContext<'a>) -> Option<Cow<'a, MetadataValue>> {
         match self {
-            Operator::Metadata(path) => {
+            Operator::Metadata(of, path) => {
                 let (namespace, keys) = path.split_first()?;
-                context.info.metadata.namespace(namespace)?.at(keys).map(Cow::Borrowed)
+                context.info.metadata_of(*of, namespace, keys).map(Cow::Borrowed)
             }
-            Operator::TypedFilterState(key) => {
-                context.info.state(key).map(|object| Cow::Owned(object.typed()))
+            Operator::TypedFilterState(of, key) => {
+                of.object(context, key).map(|object| Cow::Owned(object.typed()))
             }
             Operator::TypedCel(expression) => expression.metadata(context).map(Cow::Owned),
             _ => None,

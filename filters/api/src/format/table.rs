@@ -6,10 +6,11 @@ use super::address::Part;
 use super::arguments::{self, Fault};
 use super::error::FormatError;
 use super::facts::{self, addresses, moments};
-use super::operator::{AddressOf, HeaderSource, Moment, NumberOf, Operator, TextOf, Unit};
+use super::operator::{AddressOf, HeaderSource, Moment, NumberOf, Operator, StateOf, TextOf, Unit};
 use super::parse::Call;
 use super::time::{TimeFormat, Zone};
 use super::tls;
+use crate::info::MetadataOf;
 
 /// The names of all operators that this version renders, sorted.
 pub fn supported() -> impl Iterator<Item = &'static str> {
@@ -150,9 +151,12 @@ static TABLE: &[Row] = &[
     with("QUERY_PARAM", Required, |c| Ok(Operator::QueryParam(c.argument.as_bytes().into()))),
     with("QUERY_PARAMS", ArgumentAndLength, arguments::query_params),
     // Metadata, state, environment
-    with("DYNAMIC_METADATA", Required, |c| Ok(arguments::metadata(c.argument))),
+    with("DYNAMIC_METADATA", Required, |c| Ok(arguments::metadata(MetadataOf::Stream, c.argument))),
+    with("CLUSTER_METADATA", Required, |c| Ok(arguments::metadata(MetadataOf::Cluster, c.argument))),
+    with("UPSTREAM_METADATA", Required, |c| Ok(arguments::metadata(MetadataOf::Host, c.argument))),
     with("METADATA", Required, arguments::typed_metadata),
-    with("FILTER_STATE", Required, arguments::filter_state),
+    with("FILTER_STATE", Required, |c| arguments::filter_state(StateOf::Stream, c)),
+    with("UPSTREAM_FILTER_STATE", Required, |c| arguments::filter_state(StateOf::Upstream, c)),
     with("ENVIRONMENT", Required, |c| Ok(facts::environment(c.argument))),
     with("HOSTNAME", Nothing, |_| Ok(facts::hostname())),
     // Names and numbers
@@ -161,7 +165,7 @@ static TABLE: &[Row] = &[
     text("FILTER_CHAIN_NAME", |c, out| facts::put_full(&c.info.connection.filter_chain_name, out)),
     text("LISTENER_NAME", |c, out| facts::put_full(&c.info.connection.listener_name, out)),
     text("ACCESS_LOG_TYPE", |c, out| facts::put(Some(c.log_type.name()), out)),
-    text("STREAM_ID", |c, out| facts::put(c.info.stream_id.as_deref(), out)),
+    text("STREAM_ID", |c, out| facts::put_lossy(c.info.stream_id.as_deref(), out)),
     text("UNIQUE_ID", facts::unique_id),
     text("TRACE_ID", facts::trace_id),
     text("SPAN_ID", facts::span_id),
@@ -266,10 +270,6 @@ const TLS: &str = "this version does not record this part of a certificate or ha
 /// Operators that Envoy accepts: a hint and the names.
 static UNSUPPORTED: &[(&str, &str)] = &[
     (EXTENSION, "COALESCE XFCC_VALUE"),
-    (
-        "use %DYNAMIC_METADATA(namespace:key)%, or remove the operator",
-        "CLUSTER_METADATA UPSTREAM_METADATA UPSTREAM_FILTER_STATE",
-    ),
     (
         NOT_YET,
         "BYTES_RETRANSMITTED PACKETS_RETRANSMITTED CUSTOM_FLAGS ROUTE_RESOLUTION_TIME_US \

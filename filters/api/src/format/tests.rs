@@ -1,11 +1,14 @@
 //! Rendered texts, with the values that Envoy 1.40 prints for the same operators.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::*;
-use crate::info::{CertificateInfo, MetadataValue, StateObject, TlsInfo};
+use crate::info::{
+    CertificateInfo, ClusterFacts, FilterState, HostFacts, MetadataValue, StateObject, TlsInfo,
+};
 use crate::{Address, ConnectionInfo, Flag, Flags, Headers, Known, Protocol};
 use crate::{RequestHead, ResponseHead, StreamInfo};
 
@@ -67,7 +70,7 @@ impl Fixture {
         info.route_name = Some("rt".into());
         info.bytes.sent = 5;
         info.upstream.address = Some(address("127.0.0.1:43783"));
-        info.upstream.attempted = vec![address("127.0.0.1:1"), address("[::1]:2")];
+        info.upstream.attempted = [address("127.0.0.1:1"), address("[::1]:2")].into_iter().collect();
         info.upstream.cluster = Some("up".into());
         Self { request, response, trailers: Headers::new(), info }
     }
@@ -254,12 +257,34 @@ fn metadata_state_and_names() {
     let inner = object(vec![("z", MetadataValue::Number(1.0)), ("a", MetadataValue::Null)]);
     fixture.info.metadata.set("ns", "o", inner);
     fixture.info.filter_state.set("key", Rc::new(Word));
+    let mut upstream = FilterState::default();
+    upstream.set("theirs", Rc::new(Word));
+    fixture.info.upstream.state = Some(Rc::new(RefCell::new(upstream)));
+    let of = |whose| Some(Arc::new(object(vec![("ns", object(vec![("of", string(whose))]))])));
+    fixture.info.route_metadata = of("the route");
+    let cluster = ClusterFacts { metadata: of("the cluster"), ..ClusterFacts::default() };
+    fixture.info.upstream.facts = Some(Rc::new(cluster));
+    fixture.info.upstream.host = Some(Rc::new(HostFacts { metadata: of("the host") }));
     fixture.check(&[
+        (
+            "%METADATA(ROUTE:ns:of)% %METADATA(ROUTE:ns)% %METADATA(ROUTE:x:of)%",
+            "the route {\"of\":\"the route\"} -",
+        ),
+        ("%METADATA(CLUSTER:ns:of)% %CLUSTER_METADATA(ns:of)%", "the cluster the cluster"),
+        (
+            "%METADATA(UPSTREAM_HOST:ns:of)% %UPSTREAM_METADATA(ns:of)% %UPSTREAM_METADATA(ns:x)%",
+            "the host the host -",
+        ),
         (
             "%DYNAMIC_METADATA(ns:s)% %DYNAMIC_METADATA(ns:o)% %DYNAMIC_METADATA(ns:o:z)%",
             "text {\"a\":null,\"z\":1} 1",
         ),
         ("%DYNAMIC_METADATA(ns:no)% %METADATA(DYNAMIC:ns:s):2% %FILTER_STATE(key:PLAIN)%", "- te word\\x0a"),
+        (
+            "%UPSTREAM_FILTER_STATE(theirs:PLAIN):3% %UPSTREAM_FILTER_STATE(key:PLAIN)% %FILTER_STATE(theirs:PLAIN)%",
+            "wor - -",
+        ),
+        ("%UPSTREAM_FILTER_STATE(theirs)% %UPSTREAM_FILTER_STATE(theirs:FIELD:x)%", "\"word\\n\" -"),
         ("%ROUTE_NAME% %LISTENER_NAME% %FILTER_CHAIN_NAME% %CONNECTION_ID%", "rt lis fc 7"),
         ("%REQUESTED_SERVER_NAME% %REQUESTED_SERVER_NAME(SNI_FIRST)%", "- h.example:80"),
         ("%VIRTUAL_CLUSTER_NAME% %TRACE_ID% %STREAM_ID% %UPSTREAM_CONNECTION_ID%", "- - - 0"),

@@ -1,9 +1,11 @@
 //! `envoy.filters.http.custom_response`: answers in the place of responses that a matcher picks.
 //!
 //! The configurations are asked from the most specific level to the filter's own; the first that knows a policy for the response
-//! decides. The new response goes down as a local reply does that takes the place of a response: other filters do not see it.
+//! decides. A policy's own response goes down as a local reply does that takes the place of a response: other filters do not see it.
+//! By a policy that redirects, another request is served ([`redirect`]).
 
 pub mod config;
+pub mod redirect;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,7 @@ use sampan_filters_api::format::{FormatContext, Template};
 use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Start, Stream};
 use sampan_filters_api::{Headers, Known, LocalReply};
 
+use self::redirect::RedirectPolicy;
 use crate::http::header_mutation::Mutation;
 use crate::tree::{Subject, Tree};
 
@@ -23,9 +26,18 @@ use crate::tree::{Subject, Tree};
 #[derive(Debug)]
 pub struct Policies(pub Tree<Policy>);
 
+/// What is done about a response.
+#[derive(Debug)]
+pub enum Policy {
+    /// Another one is made here.
+    Local(Box<LocalPolicy>),
+    /// Another request is served.
+    Redirect(Arc<RedirectPolicy>),
+}
+
 /// `LocalResponsePolicy`
 #[derive(Debug)]
-pub struct Policy {
+pub struct LocalPolicy {
     /// `status_code`
     pub status: Option<u16>,
     /// `body`
@@ -58,35 +70,51 @@ pub struct CustomResponse {
     pub policies: Arc<Policies>,
 }
 
-/// One stream: the policies of each level, the most specific first.
-struct Instance(Vec<Arc<Policies>>);
+/// One stream.
+struct Instance {
+    /// The policies of each level, the most specific first.
+    levels: Vec<Arc<Policies>>,
+    /// The request has come here.
+    seen: bool,
+}
 
 impl HttpFilterFactory for CustomResponse {
     fn phases(&self) -> Phases {
-        Phases::RESPONSE_HEAD
+        Phases::REQUEST_HEAD.and(Phases::RESPONSE_HEAD)
     }
 
     fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
         let levels = start.levels::<Policies>().chain([Arc::clone(&self.policies)]);
-        Some(Box::new(Instance(levels.collect())))
+        Some(Box::new(Instance { levels: levels.collect(), seen: false }))
     }
 }
 
 impl HttpFilter for Instance {
+    fn on_request_head(&mut self, _stream: &mut Stream<'_>, _end: bool) -> Flow {
+        self.seen = true;
+        Flow::Continue
+    }
+
     fn on_response_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
+        if let Some(redirected) = redirect::of_stream(stream.info) {
+            redirected.mark(stream);
+            return Flow::Continue;
+        }
         let subject = Subject {
             request: Some(&*stream.request),
             response: stream.response.as_deref(),
             info: &*stream.info,
         };
-        match self.0.iter().find_map(|level| level.0.find(subject)) {
-            Some(policy) => Flow::Reply(Box::new(policy.answer(stream))),
-            None => Flow::Continue,
+        match self.levels.iter().find_map(|level| level.0.find(subject)) {
+            Some(Policy::Local(policy)) => Flow::Reply(Box::new(policy.answer(stream))),
+            // What was answered before the request came here is no response to it.
+            Some(Policy::Redirect(policy)) if self.seen => policy.follow(stream),
+            Some(Policy::Redirect(_)) | None => Flow::Continue,
         }
     }
 }
 
-impl Policy {
+impl LocalPolicy {
     fn answer(&self, stream: &Stream<'_>) -> LocalReply {
         let status = stream.response.as_deref().map_or(200, |response| response.status);
         let details = match &self.details {

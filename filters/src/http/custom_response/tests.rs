@@ -22,6 +22,13 @@ fn policy(fields: &str) -> String {
     )
 }
 
+fn redirection(fields: &str) -> String {
+    let fields = if fields.is_empty() { String::new() } else { format!(", {fields}") };
+    format!(
+        "{{action: {{name: a, typed_config: {{'@type': type.googleapis.com/envoy.extensions.http.custom_response.redirect_policy.v3.RedirectPolicy{fields}}}}}}}"
+    )
+}
+
 fn list(branches: &[(String, String)]) -> String {
     let each: Vec<_> = branches.iter().map(|(p, on)| format!("{{predicate: {p}, on_match: {on}}}")).collect();
     format!("custom_response_matcher: {{matcher_list: {{matchers: [{}]}}}}", each.join(", "))
@@ -109,6 +116,72 @@ fn the_most_specific_level_that_knows_one_decides() {
     }
 }
 
+/// A status, and fields.
+type Answer = (u16, Vec<String>);
+
+/// What a policy makes of a POST for `/p?q` that was answered with 404, if there is a route for it or not: the request line, the
+/// fields, and those of the other request's response.
+fn redirected(fields: &str, found: bool) -> (String, Vec<String>, Option<Answer>) {
+    let yaml = list(&[(single("HttpResponseStatusCodeMatchInput", "404"), redirection(fields))]);
+    let factory = config::compile(&bytes::<pb::CustomResponse>(&yaml), &testing::context()).unwrap();
+    let (mut head, mut info) = (request(&[(":path", "/p?q"), ("content-length", "5"), ("x", "1")]), info());
+    head.set_method(b"POST");
+    let mut filter = factory.create(&start(&head, &info, &[])).unwrap();
+    let mut response = ResponseHead { status: 404, headers: Headers::new() };
+    let mut stream = Stream { request: &mut head, response: None, info: &mut info, clear_route: &mut false };
+    filter.on_request_head(&mut stream, false);
+    stream.response = Some(&mut response);
+    let Flow::Anew(anew) = filter.on_response_head(&mut stream, false) else { panic!("no redirect") };
+    assert_eq!(shown(&stream.request.headers), ["content-length: 5", "x: 1"]);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let other = &anew.request;
+    let parts = [other.method(), other.scheme(), other.authority(), other.path()].map(text);
+    let line = format!("{} {}://{}{}", parts[0], parts[1], parts[2], parts[3]);
+    let fields = shown(&other.headers);
+    (anew.then)(&mut stream, found);
+    if let Some(response) = &mut stream.response {
+        response.status = 500;
+    }
+    let second =
+        factory.create(&start(stream.request, stream.info, &[])).unwrap().on_response_head(&mut stream, true);
+    assert!(matches!(second, Flow::Continue));
+    (line, fields, found.then(|| (response.status, shown(&response.headers))))
+}
+
+#[test]
+fn another_request_takes_the_place_of_one() {
+    let marks = "request_headers_to_add: [{header: {key: x-why, value: '%REQ(:path)%'}}], response_headers_to_add: [{header: {key: x-mark, value: m}}]";
+    assert_eq!(
+        redirected(&format!("uri: 'https://a.test/s?1#f', status_code: 418, {marks}"), true),
+        (
+            "GET https://a.test/s?1".to_owned(),
+            vec!["x: 1".to_owned(), "x-why: /s?1".to_owned()],
+            Some((418, vec!["x-mark: m".to_owned()]))
+        )
+    );
+    for (fields, line) in [
+        ("uri: 'http://a.test'", "GET http://a.test/"),
+        ("redirect_action: {path_redirect: /s}", "GET http://test/s?q"),
+        ("redirect_action: {host_redirect: b, port_redirect: 81, strip_query: true}", "GET http://b:81/p"),
+        ("redirect_action: {host_redirect: b, https_redirect: true}", "GET https://b/p?q"),
+    ] {
+        let (found, _, response) = redirected(fields, true);
+        assert_eq!((&*found, response), (line, Some((404, vec![]))), "{fields}");
+    }
+    assert_eq!(redirected("uri: 'http://a.test'", false).2, None);
+}
+
+#[test]
+fn urls() {
+    use super::redirect::Url;
+    for bad in
+        ["", "/p", "ftp://a/", "http:/a", "http://", "http:///p", "http://:80/", "http://u@a/", "http://a/ p"]
+    {
+        assert!(Url::parse(bad.as_bytes()).is_none(), "{bad}");
+    }
+    assert!(Url::parse(b"HTTPS://a:1?q").is_some());
+}
+
 #[test]
 fn refusals_tell_where() {
     let refused = |yaml: &str| {
@@ -118,9 +191,23 @@ fn refusals_tell_where() {
     let on = |fields: &str| list(&[(single("HttpResponseStatusCodeMatchInput", "404"), policy(fields))]);
     let at = "custom_response_matcher.matcher_list.matchers[0]";
     assert_eq!(refused(&on("status_code: 100")), format!("{at}.on_match.action.typed_config.status_code"));
-    let redirect = "{action: {name: a, typed_config: {'@type': type.googleapis.com/envoy.extensions.http.custom_response.redirect_policy.v3.RedirectPolicy, uri: 'http://a/b'}}}";
-    let redirect = list(&[(single("HttpResponseStatusCodeMatchInput", "404"), redirect.to_owned())]);
-    assert_eq!(refused(&redirect), format!("{at}.on_match.action.typed_config"));
+    let redirect = |fields: &str| {
+        refused(&list(&[(single("HttpResponseStatusCodeMatchInput", "404"), redirection(fields))]))
+    };
+    for (fields, path) in [
+        ("", ""),
+        ("uri: /path", ".uri"),
+        ("uri: 'http://a', status_code: 100", ".status_code"),
+        ("uri: 'http://a', modify_request_headers_action: {name: a}", ".modify_request_headers_action"),
+        ("uri: 'http://a', request_headers_to_add: [{}]", ".request_headers_to_add[0].header"),
+        ("redirect_action: {strip_query: true}", ".redirect_action"),
+        ("redirect_action: {path_redirect: '/a#b'}", ".redirect_action.path_redirect"),
+        ("redirect_action: {prefix_rewrite: /}", ".redirect_action.prefix_rewrite"),
+        ("redirect_action: {host_redirect: a, port_redirect: 65536}", ".redirect_action.port_redirect"),
+        ("redirect_action: {host_redirect: a, response_code: FOUND}", ".redirect_action.response_code"),
+    ] {
+        assert_eq!(redirect(fields), format!("{at}.on_match.action.typed_config{path}"), "{fields}");
+    }
     let other = list(&[(single("HttpRequestHeaderMatchInput", "x"), policy(""))]);
     assert_eq!(refused(&other), format!("{at}.predicate.single_predicate.input.typed_config.header_name"));
 }

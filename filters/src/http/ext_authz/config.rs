@@ -17,6 +17,7 @@ use sampan_filters_api::http::{HttpFilterFactory, RouteConfig};
 use sampan_model::route::StringMatch;
 
 use super::http::Lists;
+use super::state::Keys;
 use super::{
     Buffering, CLUSTER_COUNTERS, COUNTERS, ExtAuthz, HttpAuthorization, RouteBody, RouteSettings, Rules,
     Service, Settings, Told,
@@ -66,11 +67,11 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("encode_raw_headers", YES),
             ("decoder_header_mutation_rules", YES),
             ("enable_dynamic_metadata_ingestion", YES),
-            ("filter_metadata", REFUSED),
-            ("emit_filter_state_stats", REFUSED),
+            ("filter_metadata", Support::Ignored("nothing can read it")),
+            ("emit_filter_state_stats", YES),
             ("max_denied_response_body_bytes", YES),
             ("enforce_response_header_limits", REFUSED),
-            ("shadow_mode", REFUSED),
+            ("shadow_mode", YES),
             ("emit_client_span", SPANS),
         ],
     ),
@@ -134,6 +135,10 @@ pub(super) fn settings(bytes: &[u8], context: &FilterContext<'_>) -> Compiled<Se
         enabled_metadata,
         deny_at_disable: proto.deny_at_disable.as_ref().map(|proto| fraction::switch(proto, false)),
         charge: is_not_off(proto.charge_cluster_response_stats.as_ref()),
+        state: Keys {
+            times: proto.emit_filter_state_stats.then(|| context.name.into()),
+            shadow: proto.shadow_mode.then(|| format!("{}.shadow", context.name).into()),
+        },
         counters: context.counters.counters(&prefix, COUNTERS),
         by_cluster: ClusterCounters::new(context.counters, &of_cluster, CLUSTER_COUNTERS),
     })
@@ -183,10 +188,7 @@ fn refuse(proto: &pb::ExtAuthz, errors: &mut Vec<ConfigError>) {
             "route_typed_metadata_context_namespaces",
         ),
         (!proto.bootstrap_metadata_labels_key.is_empty(), "bootstrap_metadata_labels_key"),
-        (proto.filter_metadata.is_some(), "filter_metadata"),
-        (proto.emit_filter_state_stats, "emit_filter_state_stats"),
         (proto.enforce_response_header_limits, "enforce_response_header_limits"),
-        (proto.shadow_mode, "shadow_mode"),
     ];
     for (_, field) in unsupported.iter().filter(|(set, _)| *set) {
         errors.push(ConfigError::new(*field, "is not supported yet"));

@@ -11,8 +11,10 @@ use sampan_filters_api::info::MetadataValue;
 use sampan_filters_api::{Flag, Flags, Headers, LocalReply, StreamInfo};
 
 use super::changes::{Change, Invalid, is_query_text, remove_fields, set_fields, set_query};
+use super::state::{self, Decision};
 use super::{
-    DENIED, ERROR, FAILURE_ALLOWED, IGNORED_METADATA, INVALID, NAMESPACE, OK, Outcome, Settings, Verdict,
+    COLLISION, DENIED, ERROR, FAILURE_ALLOWED, IGNORED_METADATA, INVALID, NAMESPACE, OK, Outcome,
+    SHADOW_DENIED, SHADOW_ERROR, Settings, Verdict,
 };
 
 /// What a stream needs once the answer is there.
@@ -26,11 +28,32 @@ pub(super) struct Then {
 
 impl Then {
     pub(super) fn follow(&self, mut verdict: Verdict, stream: &mut Stream<'_>) -> Flow {
+        let state = &self.settings.state;
+        if let Some(key) = &state.times
+            && !state::note_time(key, self.since.elapsed(), stream.info)
+        {
+            self.settings.counters.inc(COLLISION);
+        }
         self.note_metadata(&mut verdict, stream.info);
-        match verdict.outcome {
-            Outcome::Ok => self.pass(verdict, stream),
-            Outcome::Denied => self.deny(verdict),
-            Outcome::Error => self.fail(verdict, stream),
+        match (verdict.outcome, &state.shadow) {
+            (Outcome::Ok, _) => self.pass(verdict, stream),
+            (Outcome::Denied, None) => self.deny(verdict),
+            (Outcome::Error, None) => self.fail(verdict, stream),
+            (Outcome::Denied, Some(key)) => {
+                self.count(DENIED, Some(1));
+                self.settings.counters.inc(SHADOW_DENIED);
+                let status = verdict.status.unwrap_or(403);
+                self.charge(status);
+                Decision::new("DENIED", status).headers(&verdict.reply).note(key, stream.info);
+                Flow::Continue
+            }
+            (Outcome::Error, Some(key)) => {
+                self.count(ERROR, Some(2));
+                self.settings.counters.inc(SHADOW_ERROR);
+                let status = verdict.status.unwrap_or(self.settings.status_on_error);
+                Decision::new("ERROR", status).note(key, stream.info);
+                Flow::Continue
+            }
         }
     }
 
@@ -69,6 +92,9 @@ impl Then {
         set_query(stream.request, &verdict.query, &verdict.query_remove);
         *self.response.borrow_mut() = verdict.response;
         self.count(OK, Some(0));
+        if let Some(key) = &settings.state.shadow {
+            Decision::new("OK", 200).note(key, stream.info);
+        }
         Flow::Continue
     }
 
@@ -79,9 +105,7 @@ impl Then {
             return self.invalid();
         }
         let status = verdict.status.unwrap_or(403);
-        if let (Some(cluster), true) = (&self.cluster, settings.charge) {
-            self.calls.charge(cluster, status);
-        }
+        self.charge(status);
         let mut body = verdict.body;
         if let Some(longest) = settings.longest_denied {
             body.truncate(longest);
@@ -108,6 +132,13 @@ impl Then {
         Flow::Reply(Box::new(reply))
     }
 
+    /// Counts a refusal as a response of the route's cluster.
+    fn charge(&self, status: u16) {
+        if let (Some(cluster), true) = (&self.cluster, self.settings.charge) {
+            self.calls.charge(cluster, status);
+        }
+    }
+
     /// The answer cannot be followed.
     fn invalid(&self) -> Flow {
         self.count(INVALID, Some(4));
@@ -132,7 +163,21 @@ impl Verdict {
     }
 }
 
-pub(super) fn refusal(status: u16, details: &'static str) -> LocalReply {
+/// A request that is not asked about, and not let pass for that (`deny_at_disable`).
+pub(super) fn disabled(settings: &Settings, stream: &mut Stream<'_>) -> Flow {
+    let status = settings.status_on_error;
+    match &settings.state.shadow {
+        None => Flow::Reply(Box::new(refusal(status, "ext_authz_error"))),
+        Some(key) => {
+            settings.counters.inc(SHADOW_DENIED);
+            stream.info.flags.set(Flag::UnauthorizedExternalService);
+            Decision::new("DENIED", status).note(key, stream.info);
+            Flow::Continue
+        }
+    }
+}
+
+fn refusal(status: u16, details: &'static str) -> LocalReply {
     LocalReply::new(status, details).flags(Flags::of(Flag::UnauthorizedExternalService))
 }
 

@@ -5,12 +5,14 @@
 //!   Ok      fields and query changed, on its way; fields for the response kept
 //!   Denied  the service's answer (UAEX, ext_authz_denied)
 //!   Error   on its way with failure_mode_allow, else status_on_error (UAEX, ext_authz_error)
+//!   with shadow_mode a refusal is only noted in the filter state
 //! ```
 
 mod changes;
 pub mod config;
 mod follow;
 mod http;
+mod state;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -32,7 +34,7 @@ use sampan_filters_api::{Counters, RequestHead, RuntimeFraction, RuntimeSwitch, 
 use sampan_model::route::StringMatch;
 
 pub use self::changes::{Change, Rules};
-use self::follow::{Then, refusal};
+use self::follow::Then;
 pub use self::http::HttpAuthorization;
 use crate::counted::ClusterCounters;
 use crate::grpc::GrpcService;
@@ -71,6 +73,8 @@ pub struct Settings {
     pub deny_at_disable: Option<RuntimeSwitch>,
     /// `charge_cluster_response_stats`
     pub charge: bool,
+    /// `emit_filter_state_stats`, `shadow_mode`
+    pub state: state::Keys,
     /// `<http>.ext_authz.[<stat_prefix>.]…`
     pub counters: Arc<Counters>,
     /// `cluster.<name>.ext_authz.…`
@@ -142,8 +146,11 @@ pub struct RouteSettings {
 }
 
 /// The names of [`Settings::counters`].
-pub const COUNTERS: &[&str] =
-    &["ok", "denied", "error", "disabled", "failure_mode_allowed", "invalid", "ignored_dynamic_metadata"];
+#[rustfmt::skip]
+pub const COUNTERS: &[&str] = &[
+    "ok", "denied", "error", "disabled", "failure_mode_allowed", "invalid", "ignored_dynamic_metadata",
+    "filter_state_name_collision", "shadow_denied", "shadow_error",
+];
 const OK: usize = 0;
 const DENIED: usize = 1;
 const ERROR: usize = 2;
@@ -151,6 +158,9 @@ const DISABLED: usize = 3;
 const FAILURE_ALLOWED: usize = 4;
 const INVALID: usize = 5;
 const IGNORED_METADATA: usize = 6;
+const COLLISION: usize = 7;
+const SHADOW_DENIED: usize = 8;
+const SHADOW_ERROR: usize = 9;
 
 /// The names of [`Settings::by_cluster`].
 pub const CLUSTER_COUNTERS: &[&str] = &["ok", "denied", "error", "failure_mode_allowed", "invalid"];
@@ -283,10 +293,7 @@ impl HttpFilter for Instance {
             settings.enabled_metadata.as_ref().is_none_or(|rule| rule.is_match(&stream.info.metadata));
         if !self.enabled || !wanted {
             settings.counters.inc(DISABLED);
-            if self.denied_if_disabled {
-                return Flow::Reply(Box::new(refusal(settings.status_on_error, "ext_authz_error")));
-            }
-            return Flow::Continue;
+            return if self.denied_if_disabled { follow::disabled(settings, stream) } else { Flow::Continue };
         }
         match self.body {
             Some(body) if !end && stream.request.upgrade().is_none() => {

@@ -29,7 +29,7 @@ async fn ask(
         match flow {
             Flow::Await(future) => flow = future.await(&mut stream),
             Flow::Reply(reply) => return Some(*reply),
-            Flow::Continue | Flow::Hold(_) => return None,
+            Flow::Continue | Flow::Hold(_) | Flow::Anew(_) => return None,
         }
     }
 }
@@ -156,13 +156,37 @@ fn a_refusal_is_passed_on() {
 }
 
 #[test]
+fn in_shadow_mode_nothing_is_refused() {
+    for (answer, result, status) in [
+        ("{status: {code: 0}}", "OK", "200"),
+        ("{status: {code: 7}, denied_response: {status: {code: 401}}}", "DENIED", "401"),
+        ("{status: {code: 13}, error_response: {}}", "ERROR", "503"),
+    ] {
+        let then = then(", shadow_mode: true, emit_filter_state_stats: true, status_on_error: {code: 503}");
+        let (mut head, mut info) = (request(&[]), info());
+        let mut stream =
+            Stream { request: &mut head, response: None, info: &mut info, clear_route: &mut false };
+        assert!(matches!(then.follow(answered(answer), &mut stream), Flow::Continue), "{answer}");
+        let decision = info.state("own.shadow").unwrap();
+        let field = |name| decision.field(name).unwrap();
+        assert_eq!((&*field("check_result"), &*field("status_code")), (result, status));
+        assert!(info.state("own").unwrap().field("latency_us").is_some());
+    }
+}
+
+#[test]
 fn refusals_tell_where() {
-    let yaml = "{http_service: {path_prefix: x}, shadow_mode: true, allowed_headers: {patterns: [{}]}}";
+    let yaml = "{http_service: {path_prefix: x}, enforce_response_header_limits: true, allowed_headers: {patterns: [{}]}}";
     let found = config::compile(&bytes::<pb::ExtAuthz>(yaml), &testing::context()).err().unwrap();
     let paths: Vec<_> = found.iter().map(|error| error.path.as_str()).collect();
     assert_eq!(
         paths,
-        ["shadow_mode", "transport_api_version", "http_service.path_prefix", "allowed_headers.patterns[0]"]
+        [
+            "enforce_response_header_limits",
+            "transport_api_version",
+            "http_service.path_prefix",
+            "allowed_headers.patterns[0]"
+        ]
     );
     assert!(config::compile_route(&[], &testing::context()).is_err());
 }

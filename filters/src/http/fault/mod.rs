@@ -200,20 +200,25 @@ impl Delay {
 
 impl Abort {
     fn draw(&self, request: &RequestHead, runtime: &dyn Runtime, random: u64) -> Option<Aborted> {
+        let by_header = matches!(self.status, Status::Header);
+        let percentage = by_header.then_some((request, "x-envoy-fault-abort-request-percentage"));
+        // First, as most requests end here.
+        if !drawn(&self.share, percentage, runtime, random) {
+            return None;
+        }
         let valid = |status: u64| u16::try_from(status).ok().filter(|status| (200..600).contains(status));
-        let (http, grpc, header) = match self.status {
+        let (http, grpc) = match self.status {
             Status::Http(status) => {
-                (Some(runtime.number(&self.http_key).and_then(valid).unwrap_or(status)), None, None)
+                (Some(runtime.number(&self.http_key).and_then(valid).unwrap_or(status)), None)
             }
             Status::Grpc(status) => {
                 let other = runtime.number(&self.grpc_key).and_then(|status| u32::try_from(status).ok());
-                (None, Some(other.unwrap_or(status)), None)
+                (None, Some(other.unwrap_or(status)))
             }
             Status::Header => {
                 let http = number(request, "x-envoy-fault-abort-request").and_then(valid);
                 let grpc = number(request, "x-envoy-fault-abort-grpc-request");
-                let percentage = Some((request, "x-envoy-fault-abort-request-percentage"));
-                (http, grpc.and_then(|status| u32::try_from(status).ok()), percentage)
+                (http, grpc.and_then(|status| u32::try_from(status).ok()))
             }
         };
         // A request that is not gRPC gets 200, as in Envoy.
@@ -222,8 +227,7 @@ impl Abort {
             (None, Some(status)) => (200, Some(status)),
             (None, None) => return None,
         };
-        let body = || self.body.clone();
-        drawn(&self.share, header, runtime, random).then(|| Aborted { status, grpc_status, body: body() })
+        Some(Aborted { status, grpc_status, body: self.body.clone() })
     }
 }
 

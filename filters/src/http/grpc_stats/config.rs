@@ -9,7 +9,7 @@ use sampan_api::{MessageSupport, Support};
 use sampan_filters_api::http::HttpFilterFactory;
 
 use super::{GrpcStats, Methods};
-use crate::config::{Compiled, ConfigError, FilterContext, payload};
+use crate::config::{Compiled, FilterContext, payload};
 use crate::http::local_ratelimit::next_id;
 
 const YES: Support = Support::Supported;
@@ -25,7 +25,7 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("emit_filter_state", YES),
             ("individual_method_stats_allowlist", YES),
             ("stats_for_all_methods", YES),
-            ("enable_upstream_stats", Support::Later("a filter that sets it is refused")),
+            ("enable_upstream_stats", YES),
             ("replace_dots_in_grpc_service_name", YES),
         ],
     ),
@@ -36,9 +36,6 @@ pub const SUPPORT: &[MessageSupport] = &[
 /// Makes the factory.
 pub fn compile(bytes: &[u8], context: &FilterContext<'_>) -> Compiled<Arc<dyn HttpFilterFactory>> {
     let proto: pb::FilterConfig = payload(bytes)?;
-    if proto.enable_upstream_stats {
-        return Err(vec![ConfigError::new("enable_upstream_stats", "is not supported yet")]);
-    }
     let methods = match &proto.per_method_stat_specifier {
         Some(PerMethodStatSpecifier::StatsForAllMethods(all)) if all.value => Methods::All,
         Some(PerMethodStatSpecifier::IndividualMethodStatsAllowlist(list)) => {
@@ -56,5 +53,6 @@ pub fn compile(bytes: &[u8], context: &FilterContext<'_>) -> Compiled<Arc<dyn Ht
         emit: proto.emit_filter_state,
         replace_dots: proto.replace_dots_in_grpc_service_name,
         store: Arc::clone(context.counters),
+        times: proto.enable_upstream_stats.then(|| Arc::clone(context.series)),
     }))
 }

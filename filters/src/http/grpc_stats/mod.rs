@@ -1,10 +1,11 @@
-//! `envoy.filters.http.grpc_stats`: counts gRPC calls by status and their messages, by cluster and, where wanted, by method.
+//! `envoy.filters.http.grpc_stats`: counts gRPC calls by status and their messages, by cluster and, where wanted, by method; measures
+//! how long upstreams take.
 
 pub mod config;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sampan_filters_api::head::is_grpc_content_type;
 use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Start, Stream};
-use sampan_filters_api::info::{MetadataValue, StateObject};
-use sampan_filters_api::{CounterStore, Counters, Headers, Known};
+use sampan_filters_api::info::{MetadataValue, StateObject, UpstreamInfo};
+use sampan_filters_api::series::{Series, SeriesKind, Wanted};
+use sampan_filters_api::{CounterStore, Counters, Headers, Known, SeriesStore};
 use sampan_model::route::path_without_query;
 
 use crate::http::grpc::{self, PREFIX};
@@ -28,7 +30,6 @@ pub enum Methods {
 }
 
 /// The factory.
-#[derive(Debug)]
 pub struct GrpcStats {
     /// Tells configurations apart.
     pub id: u64,
@@ -40,7 +41,21 @@ pub struct GrpcStats {
     pub replace_dots: bool,
     /// Where counters are kept.
     pub store: Arc<CounterStore>,
+    /// Where the times are kept that upstreams take (`enable_upstream_stats`).
+    pub times: Option<Arc<dyn SeriesStore>>,
 }
+
+/// What is written for a method, or for all that have nothing of their own.
+struct Stats {
+    counters: Arc<Counters>,
+    /// What the names begin with.
+    prefix: Box<str>,
+    /// [`UPSTREAM_TIME`], from its first value on.
+    time: OnceCell<Option<Arc<dyn Series>>>,
+}
+
+/// How long the upstream took from the end of the request to that of the response, in milliseconds: a histogram.
+const UPSTREAM_TIME: &str = "upstream_rq_time";
 
 /// The names behind `cluster.<name>.grpc.` and, where it is counted by method, `<service>.<method>.`; the first are those of
 /// [`grpc::CALLS`].
@@ -77,7 +92,8 @@ impl Messages {
 
 /// One call.
 struct Instance {
-    counters: Option<Arc<Counters>>,
+    stats: Option<Rc<Stats>>,
+    times: Option<Arc<dyn SeriesStore>>,
     emit: bool,
     messages: Option<Rc<Messages>>,
     request: Frames,
@@ -148,9 +164,10 @@ impl HttpFilterFactory for GrpcStats {
         if !start.request.is_grpc() {
             return None;
         }
-        let counters = start.cluster.and_then(|cluster| self.counters(cluster, start.request.path()));
+        let stats = start.cluster.and_then(|cluster| self.stats(cluster, start.request.path()));
         Some(Box::new(Instance {
-            counters,
+            stats,
+            times: self.times.clone(),
             emit: self.emit,
             messages: None,
             request: Frames::default(),
@@ -164,33 +181,33 @@ impl HttpFilterFactory for GrpcStats {
 type Call = (u64, Box<str>, Box<[u8]>);
 
 thread_local! {
-    /// Counters that this thread has used, by configuration, cluster and path, so that it need not ask the store.
-    static KNOWN: RefCell<HashMap<Call, Arc<Counters>>> = RefCell::default();
+    /// What this thread has written, by configuration, cluster and path, so that it need not ask the store.
+    static KNOWN: RefCell<HashMap<Call, Rc<Stats>>> = RefCell::default();
 }
 
 /// Entries of [`KNOWN`] at most; then it begins anew.
 const MOST_KNOWN: usize = 1024;
 
 impl GrpcStats {
-    /// The counters of a call; none if its path is no method's.
-    fn counters(&self, cluster: &str, path: &[u8]) -> Option<Arc<Counters>> {
+    /// What is written of a call; none if its path is no method's.
+    fn stats(&self, cluster: &str, path: &[u8]) -> Option<Rc<Stats>> {
         let path = path_without_query(path);
         KNOWN.with_borrow_mut(|known| {
             let key = (self.id, Box::from(cluster), Box::from(path));
-            if let Some(counters) = known.get(&key) {
-                return Some(Arc::clone(counters));
+            if let Some(stats) = known.get(&key) {
+                return Some(Rc::clone(stats));
             }
             let (service, method) = grpc::names(path)?;
-            let counters = self.of_method(cluster, service, method)?;
+            let stats = Rc::new(self.of_method(cluster, service, method)?);
             if known.len() >= MOST_KNOWN {
                 known.clear();
             }
-            known.insert(key, Arc::clone(&counters));
-            Some(counters)
+            known.insert(key, Rc::clone(&stats));
+            Some(stats)
         })
     }
 
-    fn of_method(&self, cluster: &str, service: &str, method: &str) -> Option<Arc<Counters>> {
+    fn of_method(&self, cluster: &str, service: &str, method: &str) -> Option<Stats> {
         let listed = match &self.methods {
             Methods::All => true,
             Methods::Listed(listed) => listed.contains(&(service.into(), method.into())),
@@ -198,11 +215,16 @@ impl GrpcStats {
         let whole = format!("cluster.{cluster}.grpc.");
         if listed {
             let service = if self.replace_dots { service.replace('.', "_") } else { service.to_owned() };
-            if let Some(own) = self.store.kept(&format!("{whole}{service}.{method}."), COUNTERS) {
+            if let Some(own) = self.of_prefix(format!("{whole}{service}.{method}.")) {
                 return Some(own);
             }
         }
-        self.store.kept(&whole, COUNTERS)
+        self.of_prefix(whole)
+    }
+
+    fn of_prefix(&self, prefix: String) -> Option<Stats> {
+        let counters = self.store.kept(&prefix, COUNTERS)?;
+        Some(Stats { counters, prefix: prefix.into(), time: OnceCell::new() })
     }
 }
 
@@ -221,6 +243,9 @@ impl HttpFilter for Instance {
             self.answered = response.headers.has(Known::GrpcStatus);
         }
         self.charge(&response.headers);
+        if end {
+            self.measure(&stream.info.upstream);
+        }
         Flow::Continue
     }
 
@@ -232,8 +257,9 @@ impl HttpFilter for Instance {
         Flow::Continue
     }
 
-    fn on_response_trailers(&mut self, _stream: &mut Stream<'_>, trailers: &mut Headers) -> Flow {
+    fn on_response_trailers(&mut self, stream: &mut Stream<'_>, trailers: &mut Headers) -> Flow {
         self.charge(trailers);
+        self.measure(&stream.info.upstream);
         Flow::Continue
     }
 }
@@ -241,8 +267,29 @@ impl HttpFilter for Instance {
 impl Instance {
     /// Counts the call by the status that a head or trailers bring, if they do.
     fn charge(&self, fields: &Headers) {
-        if let Some(counters) = &self.counters {
-            grpc::charge(counters, fields);
+        if let Some(stats) = &self.stats {
+            grpc::charge(&stats.counters, fields);
+        }
+    }
+
+    /// Records how long the upstream took, if it has taken the whole request and has answered.
+    fn measure(&self, upstream: &UpstreamInfo) {
+        let (Some(stats), Some(times)) = (&self.stats, &self.times) else { return };
+        // A response that is over with its head has only the first of the two.
+        let (first, last) = upstream.response_received;
+        let (Some(sent), Some(received)) = (upstream.request_sent.1, last.or(first)) else { return };
+        let time = stats.time.get_or_init(|| {
+            let name = format!("{}{UPSTREAM_TIME}", stats.prefix);
+            times.series(&Wanted {
+                kind: SeriesKind::Histogram,
+                name: &name,
+                labels: Arc::new([]),
+                idle: None,
+            })
+        });
+        if let Some(time) = time {
+            let took = received.saturating_duration_since(sent).as_millis();
+            time.record(u64::try_from(took).unwrap_or(u64::MAX));
         }
     }
 
@@ -250,8 +297,8 @@ impl Instance {
         if seen == 0 {
             return;
         }
-        if let Some(counters) = &self.counters {
-            counters.add(counter, seen);
+        if let Some(stats) = &self.stats {
+            stats.counters.add(counter, seen);
         }
         if self.emit {
             let messages = self.messages.get_or_insert_with(|| {

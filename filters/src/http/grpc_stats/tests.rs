@@ -1,9 +1,14 @@
 //! Calls by status and method, messages, and the filter state.
 
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use sampan_api::envoy::extensions::filters::http::grpc_stats::v3 as pb;
 use sampan_filters_api::ResponseHead;
+use sampan_filters_api::series::Labels;
 
 use super::*;
+use crate::config::FilterContext;
 use crate::testing::{self, bytes, counted, info, request};
 
 /// One call to `/a.B/C` with the messages `ab` and `c`, in pieces of three bytes; the counters, and the state.
@@ -60,7 +65,70 @@ fn a_path_that_is_no_methods_is_not_counted() {
 fn other_requests_are_left_alone() {
     let factory = config::compile(&[], &testing::context()).unwrap();
     assert!(factory.create(&testing::start(&request(&[]), &info(), &[])).is_none());
-    let refused =
-        config::compile(&bytes::<pb::FilterConfig>("enable_upstream_stats: true"), &testing::context());
-    assert_eq!(refused.err().unwrap()[0].path, "enable_upstream_stats");
+}
+
+/// What was recorded, as `name: value`.
+#[derive(Default)]
+struct Times(Arc<Mutex<Vec<String>>>);
+
+struct Time(String, Arc<Mutex<Vec<String>>>);
+
+impl Series for Time {
+    fn add(&self, _: u64) {}
+
+    fn set(&self, _: u64) {}
+
+    fn record(&self, value: u64) {
+        self.1.lock().unwrap().push(format!("{}: {value}", self.0));
+    }
+}
+
+impl SeriesStore for Times {
+    fn series(&self, wanted: &Wanted<'_>) -> Option<Arc<dyn Series>> {
+        assert_eq!((wanted.kind, &*wanted.labels), (SeriesKind::Histogram, &[][..]));
+        Some(Arc::new(Time(wanted.name.to_owned(), Arc::clone(&self.0))))
+    }
+
+    fn folded(&self, _: &Wanted<'_>) -> Arc<dyn Series> {
+        unreachable!("nothing is folded")
+    }
+
+    fn constant(&self, _: &str, _: Labels, _: u64) {}
+}
+
+#[test]
+fn the_time_that_upstreams_take_is_recorded() {
+    let recorded = Arc::default();
+    let series: Arc<dyn SeriesStore> = Arc::new(Times(Arc::clone(&recorded)));
+    let context = FilterContext { series: &series, ..testing::context() };
+    let yaml = "{enable_upstream_stats: true, stats_for_all_methods: true}";
+    let factory = config::compile(&bytes::<pb::FilterConfig>(yaml), &context).unwrap();
+    let cluster: Arc<str> = "c".into();
+    let begun = Instant::now();
+    let at = |millis| Some(begun + Duration::from_millis(millis));
+    // When the request was sent, when the first and the last byte of the response came, and whether it ends with its head.
+    for (sent, first, last, end) in [
+        (at(10), at(20), at(45), false),
+        (at(10), at(17), None, true),
+        (None, at(20), at(30), false),
+        (at(10), None, None, true),
+    ] {
+        let mut head = request(&[(":path", "/a.B/C"), ("content-type", "application/grpc")]);
+        let (mut info, mut response) = (info(), ResponseHead { status: 200, ..ResponseHead::default() });
+        (info.upstream.request_sent.1, info.upstream.response_received) = (sent, (first, last));
+        let start = testing::start(&head, &info, &[]);
+        let mut filter = factory.create(&Start { cluster: Some(&cluster), ..start }).unwrap();
+        let mut stream = Stream {
+            request: &mut head,
+            response: Some(&mut response),
+            info: &mut info,
+            clear_route: &mut false,
+        };
+        filter.on_response_head(&mut stream, end);
+        if !end {
+            filter.on_response_trailers(&mut stream, &mut Headers::new());
+        }
+    }
+    let name = "cluster.c.grpc.a.B.C.upstream_rq_time";
+    assert_eq!(*recorded.lock().unwrap(), [format!("{name}: 35"), format!("{name}: 7")]);
 }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use sampan_api::envoy::config::common::mutation_rules::v3::HeaderMutation as ProtoMutation;
 use sampan_api::envoy::config::common::mutation_rules::v3::header_mutation::Action as ProtoAction;
-use sampan_api::envoy::config::core::v3::HeaderValueOption;
 use sampan_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use sampan_api::envoy::config::core::v3::key_value_append::KeyValueAppendAction;
+use sampan_api::envoy::config::core::v3::{HeaderValueOption, KeyValueMutation};
 use sampan_api::envoy::extensions::filters::http::header_mutation::v3 as pb;
+use sampan_api::google::protobuf::value::Kind;
 use sampan_api::{MessageSupport, Support};
 use sampan_filters_api::format::Template;
 use sampan_filters_api::http::{HttpFilterFactory, RouteConfig};
 
-use super::{Action, HeaderMutation, Mutation, Mutations};
+use super::{Action, HeaderMutation, Mutation, Mutations, QueryMutation};
 use crate::config::{Compiled, ConfigError, FilterContext, matcher, payload};
 
 const YES: Support = Support::Supported;
@@ -29,12 +31,15 @@ pub const SUPPORT: &[MessageSupport] = &[
         &[
             ("request_mutations", YES),
             ("response_mutations", YES),
-            ("query_parameter_mutations", REFUSED),
+            ("query_parameter_mutations", YES),
             ("request_trailers_mutations", YES),
             ("response_trailers_mutations", YES),
         ],
     ),
     ("envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch", &[("key_matcher", YES)]),
+    ("envoy.config.core.v3.KeyValueMutation", &[("append", YES), ("remove", YES)]),
+    ("envoy.config.core.v3.KeyValueAppend", &[("record", YES), ("entry", REFUSED), ("action", YES)]),
+    ("envoy.config.core.v3.KeyValuePair", &[("key", YES), ("value", YES)]),
     (
         "envoy.config.common.mutation_rules.v3.HeaderMutation",
         &[("remove", YES), ("append", YES), ("remove_on_match", YES)],
@@ -60,14 +65,19 @@ pub fn compile_route(bytes: &[u8], _: &FilterContext<'_>) -> Compiled<RouteConfi
 fn mutations(proto: Option<&pb::Mutations>) -> Compiled<Mutations> {
     let Some(proto) = proto else { return Ok(Mutations::default()) };
     let mut errors = Vec::new();
-    if !proto.query_parameter_mutations.is_empty() {
-        errors.push(ConfigError::new("mutations.query_parameter_mutations", "is not supported yet"));
+    let mut query = Vec::with_capacity(proto.query_parameter_mutations.len());
+    for (index, proto) in proto.query_parameter_mutations.iter().enumerate() {
+        match parameter(proto, &format!("mutations.query_parameter_mutations[{index}]")) {
+            Ok(mutation) => query.push(mutation),
+            Err(error) => errors.push(error),
+        }
     }
     let mut list = |protos: &[ProtoMutation], field: &str, request: bool| {
         list(protos, &format!("mutations.{field}"), request, &mut errors)
     };
     let found = Mutations {
         request: list(&proto.request_mutations, "request_mutations", true),
+        query,
         response: list(&proto.response_mutations, "response_mutations", false),
         request_trailers: list(&proto.request_trailers_mutations, "request_trailers_mutations", false),
         response_trailers: list(&proto.response_trailers_mutations, "response_trailers_mutations", false),
@@ -105,6 +115,53 @@ fn mutation(proto: &ProtoMutation, path: &str, request: bool) -> Result<Mutation
     }
 }
 
+/// A change of the query, at `path`.
+#[expect(deprecated, reason = "what is refused must be seen")]
+fn parameter(proto: &KeyValueMutation, path: &str) -> Result<QueryMutation, ConfigError> {
+    let Some(append) = &proto.append else {
+        if proto.remove.is_empty() {
+            return Err(ConfigError::new(path, "no mutation is given"));
+        }
+        return Ok(QueryMutation::Remove(name(&proto.remove, &format!("{path}.remove"))?));
+    };
+    if !proto.remove.is_empty() {
+        let reason = "cannot be set beside append";
+        return Err(ConfigError::new(format!("{path}.remove"), reason).value(&proto.remove));
+    }
+    if append.entry.is_some() {
+        let error = ConfigError::new(format!("{path}.append.entry"), "is not supported");
+        return Err(error.hint("use record"));
+    }
+    let at = format!("{path}.append.record");
+    let record = append.record.as_ref().ok_or_else(|| ConfigError::new(&*at, "is required"))?;
+    let name = name(&record.key, &format!("{at}.key"))?;
+    let Some(Kind::StringValue(text)) = record.value.as_ref().and_then(|value| value.kind.as_ref()) else {
+        return Err(ConfigError::new(format!("{at}.value"), "only a string is allowed"));
+    };
+    let value = template(text, &format!("{at}.value"))?;
+    let action = match append.action() {
+        KeyValueAppendAction::AppendIfExistsOrAdd => Action::Append,
+        KeyValueAppendAction::AddIfAbsent => Action::IfAbsent,
+        KeyValueAppendAction::OverwriteIfExistsOrAdd => Action::Overwrite,
+        KeyValueAppendAction::OverwriteIfExists => Action::OverwriteIfThere,
+    };
+    Ok(QueryMutation::Set { name, value, action })
+}
+
+/// A parameter's name; the limits are the proto's.
+fn name(text: &str, path: &str) -> Result<Box<str>, ConfigError> {
+    const LONGEST: usize = 16384;
+    if text.is_empty() || text.len() > LONGEST {
+        return Err(ConfigError::new(path, format!("must have 1 to {LONGEST} bytes")));
+    }
+    Ok(text.into())
+}
+
+fn template(text: &str, path: &str) -> Result<Template, ConfigError> {
+    Template::parse_header_value(text)
+        .map_err(|error| ConfigError::new(path, error.reason).value(error.operator).hint(error.hint))
+}
+
 /// A header to add, at `path`; `request` where parts of the request line may be set.
 pub fn append(option: &HeaderValueOption, path: &str, request: bool) -> Result<Mutation, ConfigError> {
     let Some(header) = &option.header else {
@@ -120,9 +177,7 @@ pub fn append(option: &HeaderValueOption, path: &str, request: bool) -> Result<M
         if header.value.is_empty() { std::str::from_utf8(&header.raw_value) } else { Ok(&*header.value) };
     let text =
         text.map_err(|_| ConfigError::new(format!("{path}.header.raw_value"), "only UTF-8 is supported"))?;
-    let value = Template::parse_header_value(text).map_err(|error| {
-        ConfigError::new(format!("{path}.header.value"), error.reason).value(error.operator).hint(error.hint)
-    })?;
+    let value = template(text, &format!("{path}.header.value"))?;
     let action = match option.append_action() {
         HeaderAppendAction::AppendIfExistsOrAdd => Action::Append,
         HeaderAppendAction::AddIfAbsent => Action::IfAbsent,

@@ -1,12 +1,14 @@
-//! `envoy.filters.http.header_mutation`: changes headers on their way through the chain, so that later filters and the
+//! `envoy.filters.http.header_mutation`: changes headers, and parameters of the query, on their way through the chain, so that later filters and the
 //! route see them (unlike the header changes of routes, which come after all filters).
 //!
 //! The filter's own changes come first, then those of each level that has its own, the most specific one first or last.
 
 pub mod config;
+mod query;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -15,11 +17,15 @@ use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Star
 use sampan_filters_api::{Headers, RequestHead};
 use sampan_model::route::StringMatch;
 
+pub use self::query::QueryMutation;
+
 /// Changes of one level.
 #[derive(Debug, Default)]
 pub struct Mutations {
     /// `request_mutations`
     pub request: Vec<Mutation>,
+    /// `query_parameter_mutations`, made after those of the request.
+    pub query: Vec<QueryMutation>,
     /// `response_mutations`
     pub response: Vec<Mutation>,
     /// `request_trailers_mutations`
@@ -59,6 +65,13 @@ pub enum Action {
     Overwrite,
     /// Only in place of what is there.
     OverwriteIfThere,
+}
+
+impl Action {
+    /// Whether it matters what is there.
+    pub fn depends(self) -> bool {
+        matches!(self, Self::IfAbsent | Self::OverwriteIfThere)
+    }
 }
 
 /// The factory.
@@ -101,9 +114,29 @@ impl HttpFilterFactory for HeaderMutation {
 }
 
 impl HttpFilter for Instance {
+    fn phases(&self) -> Option<Phases> {
+        let mut phases = Phases::NONE;
+        for level in self.levels.iter().flatten() {
+            for (takes_part, phase) in [
+                (!level.request.is_empty() || !level.query.is_empty(), Phases::REQUEST_HEAD),
+                (!level.request_trailers.is_empty(), Phases::REQUEST_TRAILERS),
+                (!level.response.is_empty(), Phases::RESPONSE_HEAD),
+                (!level.response_trailers.is_empty(), Phases::RESPONSE_TRAILERS),
+            ] {
+                if takes_part {
+                    phases = phases.and(phase);
+                }
+            }
+        }
+        Some(phases)
+    }
+
     fn on_request_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
-        for mutation in self.levels.iter().flatten().flat_map(|level| &level.request) {
-            mutation.change_request(stream);
+        for level in self.levels.iter().flatten() {
+            for mutation in &level.request {
+                mutation.change_request(stream);
+            }
+            query::change(&level.query, stream);
         }
         Flow::Continue
     }
@@ -141,7 +174,7 @@ impl Mutation {
             Self::Set { name, value, action, keep_empty } => {
                 let text = render(value, stream);
                 if !text.is_empty() || *keep_empty {
-                    let there = stream.request.field(name.as_bytes()).is_some();
+                    let there = action.depends() && stream.request.field(name.as_bytes()).is_some();
                     set_request(stream.request, name, &text, *action, there);
                 }
             }
@@ -158,14 +191,15 @@ impl Mutation {
             Self::Set { name, value, action, keep_empty } => {
                 let text = render(value, stream);
                 if !text.is_empty() || *keep_empty {
-                    let there = headers.value(&**name).is_some();
+                    let there = action.depends() && headers.value(&**name).is_some();
                     set(headers, name, &text, *action, there);
                 }
             }
         }
     }
 
-    fn change_response(&self, stream: &mut Stream<'_>) {
+    /// Changes the response head.
+    pub fn change_response(&self, stream: &mut Stream<'_>) {
         match self {
             Self::Remove(name) => {
                 if let Some(head) = &mut stream.response {
@@ -180,7 +214,7 @@ impl Mutation {
             Self::Set { name, value, action, keep_empty } => {
                 let text = render(value, stream);
                 if let Some(head) = stream.response.as_mut().filter(|_| !text.is_empty() || *keep_empty) {
-                    let there = head.headers.value(&**name).is_some();
+                    let there = action.depends() && head.headers.value(&**name).is_some();
                     set(&mut head.headers, name, &text, *action, there);
                 }
             }
@@ -192,9 +226,9 @@ fn remove_matching(headers: &mut Headers, rule: &StringMatch) {
     headers.retain(|_, name, _| !rule.is_match(&name.to_ascii_lowercase()));
 }
 
-fn render(value: &Template, stream: &Stream<'_>) -> Vec<u8> {
+fn render<'v>(value: &'v Template, stream: &Stream<'_>) -> Cow<'v, [u8]> {
     if let Some(literal) = value.literal() {
-        return literal.to_vec();
+        return Cow::Borrowed(literal);
     }
     let context = FormatContext {
         request: Some(&*stream.request),
@@ -205,10 +239,10 @@ fn render(value: &Template, stream: &Stream<'_>) -> Vec<u8> {
     value.render(&context, &mut text);
     // What a header may hold: a value that operators bring in must not end the field.
     text.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
-    text
+    Cow::Owned(text)
 }
 
-/// Sets a field of a request head, or a part of its request line; `there` says whether it has one.
+/// Sets a field of a request head, or a part of its request line; `there` says whether it has one, where the action depends on it.
 pub fn set_request(head: &mut RequestHead, name: &str, text: &[u8], action: Action, there: bool) {
     if head.pseudo(name.as_bytes()).is_none() {
         return set(&mut head.headers, name, text, action, there);
@@ -230,7 +264,7 @@ pub fn set_request(head: &mut RequestHead, name: &str, text: &[u8], action: Acti
     }
 }
 
-/// Sets a field; `there` says whether there is one.
+/// Sets a field; `there` says whether there is one, where the action depends on it.
 pub fn set(headers: &mut Headers, name: &str, text: &[u8], action: Action, there: bool) {
     match action {
         Action::Append => headers.append(name, text),

@@ -63,13 +63,26 @@ fn refusals_tell_where() {
 mutations:
   request_mutations: [{remove: ':path'}, {append: {header: {key: x, value: '%NOPE%'}}}]
   response_mutations: [{append: {header: {key: ':status', value: '1'}}}]
-  query_parameter_mutations: [{remove: a}]",
+  query_parameter_mutations:
+  - {}
+  - {append: {}}
+  - {append: {record: {key: a, value: 1}}}
+  - {append: {record: {key: '', value: a}}}
+  - {append: {record: {key: a, value: '%NOPE%'}}}
+  - {append: {record: {key: a, value: a}}, remove: b}
+  - {append: {entry: {key: a}}}",
     );
     let paths: Vec<_> = found.iter().map(|error| error.path.as_str()).collect();
     assert_eq!(
         paths,
         [
-            "mutations.query_parameter_mutations",
+            "mutations.query_parameter_mutations[0]",
+            "mutations.query_parameter_mutations[1].append.record",
+            "mutations.query_parameter_mutations[2].append.record.value",
+            "mutations.query_parameter_mutations[3].append.record.key",
+            "mutations.query_parameter_mutations[4].append.record.value",
+            "mutations.query_parameter_mutations[5].remove",
+            "mutations.query_parameter_mutations[6].append.entry",
             "mutations.request_mutations[0].remove",
             "mutations.request_mutations[1].append.header.value",
             "mutations.response_mutations[0].append.header.key",
@@ -104,5 +117,39 @@ fn levels_come_in_order_and_trailers_change_too() {
         filter.on_response_trailers(&mut stream, &mut trailers);
         assert_eq!(shown(&trailers), ["kept: 1", "t: 1"]);
         assert_eq!(shown(&request.headers), expected);
+    }
+}
+
+#[test]
+fn parameters_change_and_keep_their_encoding() {
+    let factory = config::compile(
+        &bytes::<pb::HeaderMutation>(
+            "
+mutations:
+  query_parameter_mutations:
+  - {remove: 'a b'}
+  - {append: {record: {key: x, value: '%REQ(v)%'}}}
+  - {append: {record: {key: o, value: new}, action: OVERWRITE_IF_EXISTS}}
+  - {append: {record: {key: s, value: ''}, action: OVERWRITE_IF_EXISTS_OR_ADD}}
+  - {append: {record: {key: d, value: '1'}, action: ADD_IF_ABSENT}}
+  - {append: {record: {key: '?', value: '1'}, action: ADD_IF_ABSENT}}",
+        ),
+        &testing::context(),
+    )
+    .unwrap();
+    for (path, changed) in [
+        ("/", "/?%3F=1&d=1&s=&x=%2F%20%26"),
+        ("/p?s=1&s=2&o=1&a+b=1&a%20b=2&d&x=%26%", "/p?%3F=1&a+b=1&d=&o=new&s=&x=%26%&x=%2F%20%26"),
+        ("/?&=1&%6f=1&z=%2", "/?=&=1&%3F=1&d=1&o=new&s=&x=%2F%20%26&z=%2"),
+        ("", ""),
+    ] {
+        let (mut request, mut info) = (RequestHead::default(), info());
+        request.set_path(path.as_bytes());
+        request.headers.append("v", "/ &");
+        let mut filter = factory.create(&testing::start(&request, &info, &[])).unwrap();
+        let mut stream =
+            Stream { request: &mut request, response: None, info: &mut info, clear_route: &mut false };
+        filter.on_request_head(&mut stream, true);
+        assert_eq!(String::from_utf8_lossy(request.path()), changed, "{path}");
     }
 }

@@ -23,10 +23,7 @@ pub const MESSAGE: &str = "envoy.extensions.filters.http.header_to_metadata.v3.C
 pub const SUPPORT: &[MessageSupport] = &[
     (MESSAGE, &[("request_rules", YES), ("response_rules", YES), ("stat_prefix", YES)]),
     ("envoy.extensions.filters.http.header_to_metadata.v3.Config.Rule", &[("*", YES)]),
-    (
-        "envoy.extensions.filters.http.header_to_metadata.v3.Config.KeyValuePair",
-        &[("*", YES), ("type", Support::Later("PROTOBUF_VALUE is refused"))],
-    ),
+    ("envoy.extensions.filters.http.header_to_metadata.v3.Config.KeyValuePair", &[("*", YES)]),
     ("envoy.type.matcher.v3.RegexMatchAndSubstitute", &[("*", YES)]),
 ];
 
@@ -107,10 +104,7 @@ fn target(proto: &KeyValuePair, path: &str) -> Result<Target, ConfigError> {
     let kind = match proto.r#type() {
         ValueType::String => Kind::Text,
         ValueType::Number => Kind::Number,
-        ValueType::ProtobufValue => {
-            let error = ConfigError::new(under(path, "type"), "is not supported yet");
-            return Err(error.value("PROTOBUF_VALUE"));
-        }
+        ValueType::ProtobufValue => Kind::Value,
     };
     let namespace = if proto.metadata_namespace.is_empty() { NAMESPACE } else { &proto.metadata_namespace };
     Ok(Target {

@@ -13,6 +13,8 @@ use sampan_filters_api::info::{DynamicMetadata, MetadataValue};
 use sampan_filters_api::{Counters, Headers};
 use sampan_model::pattern::RegexRewrite;
 
+use crate::config::value::decode;
+
 /// The rules of a filter or a route.
 #[derive(Debug, Default)]
 pub struct Rules {
@@ -82,6 +84,8 @@ pub enum Kind {
     Text,
     /// `NUMBER`
     Number,
+    /// `PROTOBUF_VALUE`: the wire form of a value.
+    Value,
 }
 
 /// The namespace where none is given.
@@ -203,10 +207,11 @@ impl Target {
         } else {
             value
         };
-        let text = String::from_utf8_lossy(&value);
+        let text = || String::from_utf8_lossy(&value);
         Ok(match self.kind {
-            Kind::Text => Some(MetadataValue::String(text.into())),
-            Kind::Number => text.trim().parse().ok().map(MetadataValue::Number),
+            Kind::Text => Some(MetadataValue::String(text().into())),
+            Kind::Number => text().trim().parse().ok().map(MetadataValue::Number),
+            Kind::Value => decode(&value),
         })
     }
 }

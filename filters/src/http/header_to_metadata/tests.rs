@@ -57,6 +57,11 @@ fn values_are_given_rewritten_or_decoded() {
     assert_eq!(one("type: NUMBER", "z"), [""; 0]);
     assert_eq!(one("encode: BASE64", "aGk="), [r#"ns Struct([("k", String("hi"))])"#]);
     assert_eq!(one("encode: BASE64", "!"), [""; 0]);
+    let coded = "encode: BASE64, type: PROTOBUF_VALUE";
+    assert_eq!(one(coded, "EQAAAAAAAPg/"), [r#"ns Struct([("k", Number(1.5))])"#]);
+    assert_eq!(one(coded, "KgkKBwoBYRICIAE="), [r#"ns Struct([("k", Struct([("a", Bool(true))]))])"#]);
+    assert_eq!(one(coded, "AAAA"), [""; 0]);
+    assert_eq!(one("type: PROTOBUF_VALUE", "text"), [""; 0]);
     assert_eq!(one("", ""), [""; 0]);
     assert_eq!(one("", &"x".repeat(8192)), [""; 0]);
     let rewrite = r"regex_value_rewrite: {pattern: {regex: '^a(.)$'}, substitution: '\1\1'}";
@@ -79,7 +84,7 @@ fn what_is_missing_and_cookies_and_responses() {
 
 #[test]
 fn refusals_tell_where() {
-    let yaml = "request_rules: [{}, {header: a, cookie: b}, {cookie: a, remove: true}, {header: a}, {header: a, on_header_missing: {key: k}}, {header: a, on_header_present: {key: k, type: PROTOBUF_VALUE}}]";
+    let yaml = "request_rules: [{}, {header: a, cookie: b}, {cookie: a, remove: true}, {header: a}, {header: a, on_header_missing: {key: k}}, {header: a, on_header_present: {}}]";
     let found = config::compile(&bytes::<pb::Config>(yaml), &testing::context()).err().unwrap();
     let paths: Vec<_> = found.iter().map(|error| error.path.as_str()).collect();
     assert_eq!(
@@ -90,7 +95,7 @@ fn refusals_tell_where() {
             "request_rules[2].remove",
             "request_rules[3]",
             "request_rules[4].on_header_missing.value",
-            "request_rules[5].on_header_present.type"
+            "request_rules[5].on_header_present.key"
         ]
     );
     assert!(config::compile_route(&[], &testing::context()).is_err());

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sampan_api::envoy::extensions::filters::http::jwt_authn::v3 as pb;
 use sampan_filters_api::CounterStore;
-use sampan_filters_api::call::{Answer, Call, CallError, CallFuture, NoCalls};
+use sampan_filters_api::call::{Answer, Call, CallError, CallFuture, Membership, NoCalls};
 use sampan_filters_api::info::MetadataValue;
 
 use super::token::Token;
@@ -46,7 +46,7 @@ async fn ask(factory: &dyn HttpFilterFactory, head: &mut RequestHead) -> (u16, S
         match flow {
             Flow::Await(future) => flow = future.await(&mut stream),
             Flow::Reply(reply) => break reply.status,
-            Flow::Continue | Flow::Hold(_) => break 0,
+            Flow::Continue | Flow::Hold(_) | Flow::Anew(_) => break 0,
         }
     };
     (status, info)
@@ -152,6 +152,10 @@ impl Calls for Service {
     }
 
     fn charge(&self, _: &str, _: u16) {}
+
+    fn membership(&self, _: &str) -> Option<Membership> {
+        None
+    }
 
     fn spawn(&self, task: Task) {
         self.tasks.borrow_mut().push(task);

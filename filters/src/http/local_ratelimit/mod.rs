@@ -108,7 +108,7 @@ impl HttpFilterFactory for LocalRateLimit {
         let enforced = limits.enforced.holds(start.runtime, fastrand::u64(..));
         let asks = limits.limiter.has_limits() && limits.limits.is_empty() && start.forwards;
         let routes = if asks { limits.of_route(start) } else { [None, None] };
-        let cluster = start.cluster.cloned();
+        let cluster = start.cluster.filter(|_| limits.limiter.has_limits()).cloned();
         Some(Box::new(Instance { limits, enforced, routes, cluster, bucket: None }))
     }
 }
@@ -133,15 +133,21 @@ impl Limits {
 }
 
 impl HttpFilter for Instance {
+    fn phases(&self) -> Option<Phases> {
+        // Descriptors can say for themselves that the response is to tell of them.
+        let tells = self.limits.told || self.limits.limiter.has_limits();
+        (!tells).then_some(Phases::REQUEST_HEAD)
+    }
+
     fn on_request_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
-        let limits = Arc::clone(&self.limits);
+        let limits = &*self.limits;
         limits.counters.inc(ENABLED);
         let descriptors = self.descriptors(stream);
         let now = Instant::now();
         let verdict = if limits.per_connection {
-            of_connection(&limits, stream.info, now).0.take(&descriptors, now)
+            of_connection(limits, stream.info, now).0.take(&descriptors, limits.told, now)
         } else {
-            limits.limiter.take(&descriptors, now)
+            limits.limiter.take(&descriptors, limits.told, now)
         };
         let Verdict { allowed, shadow, bucket, told } = verdict;
         let tells = told.unwrap_or(limits.told);
@@ -191,7 +197,8 @@ impl Instance {
         }
         let source = Source { request: stream.request, info: stream.info, cluster: self.cluster.as_deref() };
         if !limits.limits.is_empty() {
-            return limits.limits.iter().filter_map(|limit| limit.descriptor(source)).collect();
+            let now = limits.limits.iter().filter(|limit| !limit.on_done);
+            return now.filter_map(|limit| limit.descriptor(source)).collect();
         }
         let all = self.routes.iter().flatten().flat_map(|route| &route.limits);
         all.filter(|limit| limit.stage == limits.stage && limit.disable_key.is_empty())

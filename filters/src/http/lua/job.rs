@@ -17,6 +17,7 @@ use sampan_filters_api::info::MetadataValue;
 use sampan_filters_api::{Call, Headers, Known, LocalReply, RequestHead, ResponseHead, StreamInfo};
 
 use super::fields;
+use super::signature::PublicKey;
 use super::values::{from_lua, to_lua};
 
 /// What a script works on.
@@ -175,6 +176,10 @@ impl UserData for Native {
                 Ok(())
             })
         });
+        methods.add_method("public_key", |_, _, (der, length): (LuaString, usize)| {
+            Ok(PublicKey::parse(first(&der.as_bytes(), length)?).map(|_| der.clone()))
+        });
+        methods.add_method("verify", verify);
         methods.add_method("base64", |_, _, text: LuaString| Ok(STANDARD.encode(&text.as_bytes()[..])));
         methods.add_method("timestamp", |_, _, unit: Option<u32>| {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -196,6 +201,21 @@ impl UserData for Native {
             Ok(())
         });
     }
+}
+
+/// The hash, the key, the signature and the text, the last two with their lengths.
+type Signed = (String, LuaString, LuaString, usize, LuaString, usize);
+
+fn verify(_: &Lua, _: &Native, signed: Signed) -> Result<(bool, Option<String>), Error> {
+    let (hash, key, signature, signature_length, text, length) = signed;
+    let key = PublicKey::parse(&key.as_bytes()).ok_or_else(|| wrong("invalid public key"))?;
+    let (signature, text) = (signature.as_bytes(), text.as_bytes());
+    let made = key.verify(&hash, first(&signature, signature_length)?, first(&text, length)?);
+    Ok((made.is_ok(), made.err()))
+}
+
+fn first(bytes: &[u8], length: usize) -> Result<&[u8], Error> {
+    bytes.get(..length).ok_or_else(|| wrong("the length is beyond the end of the string"))
 }
 
 fn respond(job: &mut Job, headers: &Table, body: Option<LuaString>) -> Result<(), Error> {

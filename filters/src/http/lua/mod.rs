@@ -8,6 +8,7 @@ pub mod config;
 mod fields;
 mod job;
 mod run;
+mod signature;
 #[cfg(test)]
 mod tests;
 mod values;

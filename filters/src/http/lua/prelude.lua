@@ -2,7 +2,7 @@
 --
 -- A method that has to wait yields a word; the data plane resumes the script when what it waits for is there.
 local native_error, yield = error, coroutine.yield
-local Handle, Headers, Buffer, Info, Metadata, Namespaces, Ssl, Connection = {}, {}, {}, {}, {}, {}, {}, {}
+local Handle, Headers, Buffer, Info, Metadata, Namespaces, Ssl, Connection, PublicKey = {}, {}, {}, {}, {}, {}, {}, {}, {}
 
 local function class(methods)
   methods.__index = methods
@@ -63,6 +63,10 @@ function Connection:ssl()
   return self.native:ssl("is") and of(Ssl, { native = self.native }) or nil
 end
 
+-- Of what is no key that can be used there is nothing to get.
+class(PublicKey)
+function PublicKey:get() return self.key end
+
 class(Info)
 for _, name in ipairs({
   "protocol", "routeName", "virtualClusterName", "downstreamLocalAddress", "downstreamDirectLocalAddress",
@@ -113,8 +117,12 @@ function Handle:clearRouteCache() self.native:clear_route() end
 function Handle:base64Escape(text) return self.native:base64(text) end
 function Handle:timestamp(resolution) return self.native:timestamp(resolution) end
 function Handle:timestampString(resolution) return string.format("%.0f", self.native:timestamp(resolution)) end
-function Handle:importPublicKey() native_error("importPublicKey() is not supported", 2) end
-function Handle:verifySignature() native_error("verifySignature() is not supported", 2) end
+function Handle:importPublicKey(der, length)
+  return of(PublicKey, { key = self.native:public_key(der, length) })
+end
+function Handle:verifySignature(hash, key, signature, signature_length, text, length)
+  return self.native:verify(hash, key, signature, signature_length, text, length)
+end
 for level, name in ipairs({ "logTrace", "logDebug", "logInfo", "logWarn", "logErr", "logCritical" }) do
   Handle[name] = function(self, text) self.native:log(level, text) end
 end

@@ -174,7 +174,7 @@ fn errors_are_counted_and_the_message_goes_on() {
         "function envoy_on_request(handle) coroutine.yield('x') end",
         "function envoy_on_request(handle) handle:respond({}) end",
         "function envoy_on_request(handle) handle:headers():add('a', 'b\\r\\nc: d') end",
-        "function envoy_on_request(handle) handle:importPublicKey('', 0) end",
+        "function envoy_on_request(handle) handle:verifySignature('sha256', 'none', '', 0, '', 0) end",
         "function envoy_on_request(handle) while true do end end",
         "function envoy_on_request(handle) while true do pcall(function() while true do end end) end end",
         "function envoy_on_request(handle) local t = {} while true do t[#t + 1] = string.rep('x', 1000000) .. #t end end",

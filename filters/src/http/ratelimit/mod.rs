@@ -5,14 +5,16 @@
 //!   within   the service's request headers added, on its way
 //!   over     429 (RL, request_rate_limited); on its way where it is not enforced
 //!   no answer  on its way, or with failure_mode_deny 500 (RLSE, rate_limiter_error)
+//! stream over -> descriptors that count then (apply_on_stream_done) -> ShouldRateLimit, whose answer does not matter
 //! ```
 
 pub mod config;
+mod follow;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,10 +22,11 @@ use bytes::Bytes;
 use sampan_filters_api::call::Calls;
 use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Resume, Start, Stream};
 use sampan_filters_api::info::MetadataValue;
-use sampan_filters_api::{Flag, Flags, Headers, Known, LocalReply, Runtime, RuntimeFraction};
+use sampan_filters_api::{Headers, Known, Runtime, RuntimeFraction};
 
+use self::follow::Then;
 use crate::counted::ClusterCounters;
-use crate::grpc::GrpcService;
+use crate::grpc::{GrpcError, GrpcService};
 use crate::http::header_mutation::Mutation;
 use crate::http::local_ratelimit::HostLimits;
 use crate::rate_limit::{Descriptor, RateLimit, RouteLimits, Source};
@@ -146,11 +149,24 @@ struct Instance {
     calls: Rc<dyn Calls>,
     /// For the response of a request that goes on.
     response: Rc<RefCell<Headers>>,
+    /// How far it has come.
+    progress: Rc<Cell<Progress>>,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nothing is asked about it: it did not come here, or is of the wrong kind.
+    Idle,
+    /// The service is asked.
+    Asking,
+    /// It is known whether it may pass.
+    Settled,
 }
 
 impl HttpFilterFactory for RateLimits {
     fn phases(&self) -> Phases {
-        Phases::REQUEST_HEAD.and(Phases::RESPONSE_HEAD)
+        Phases::REQUEST_HEAD.and(Phases::RESPONSE_HEAD).and(Phases::COMPLETE)
     }
 
     fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
@@ -177,6 +193,7 @@ impl HttpFilterFactory for RateLimits {
             cluster: start.cluster.cloned(),
             calls: start.calls.share(),
             response: Rc::default(),
+            progress: Rc::new(Cell::new(Progress::Idle)),
             settings: Arc::clone(settings),
         }))
     }
@@ -207,14 +224,10 @@ impl HttpFilter for Instance {
             Asks::External if internal => return Flow::Continue,
             _ => {}
         }
-        let descriptors = self.descriptors(stream);
-        if descriptors.is_empty() {
-            return Flow::Continue;
-        }
-        let own = self.own.as_ref().and_then(|own| own.domain.as_deref());
-        let message = wire::request(own.unwrap_or(&settings.domain), &descriptors);
-        let answer =
-            settings.service.unary(&*self.calls, wire::METHOD, &message, Some(stream.request), stream.info);
+        self.progress.set(Progress::Settled);
+        let Some(answer) = self.ask(stream, false) else { return Flow::Continue };
+        self.progress.set(Progress::Asking);
+        let progress = Rc::clone(&self.progress);
         let then = Then {
             settings: Arc::clone(&self.settings),
             enforced: self.enforced,
@@ -225,6 +238,7 @@ impl HttpFilter for Instance {
         };
         Flow::Await(Box::pin(async move {
             let answer = answer.await.ok().and_then(|message| wire::answer(&message));
+            progress.set(Progress::Settled);
             Box::new(move |stream: &mut Stream<'_>| then.follow(answer, stream)) as Resume
         }))
     }
@@ -235,19 +249,48 @@ impl HttpFilter for Instance {
         }
         Flow::Continue
     }
+
+    fn on_complete(&mut self, stream: &mut Stream<'_>) {
+        if self.progress.get() == Progress::Settled
+            && let Some(answer) = self.ask(stream, true)
+        {
+            // The next requests feel it; this one is over.
+            self.calls.spawn(Box::pin(async move {
+                let _ = answer.await;
+            }));
+        }
+    }
 }
 
 impl Instance {
-    fn descriptors(&self, stream: &Stream<'_>) -> Vec<Descriptor> {
+    /// Asks the service about what counts now, if anything does.
+    fn ask(
+        &self,
+        stream: &Stream<'_>,
+        done: bool,
+    ) -> Option<impl Future<Output = Result<Bytes, GrpcError>> + use<>> {
+        let descriptors = self.descriptors(stream, done);
+        if descriptors.is_empty() {
+            return None;
+        }
+        let own = self.own.as_ref().and_then(|own| own.domain.as_deref());
+        let message = wire::request(own.unwrap_or(&self.settings.domain), &descriptors);
+        let service = &self.settings.service;
+        Some(service.unary(&*self.calls, wire::METHOD, &message, Some(stream.request), stream.info))
+    }
+
+    fn descriptors(&self, stream: &Stream<'_>, done: bool) -> Vec<Descriptor> {
         let source = Source { request: stream.request, info: stream.info, cluster: self.cluster.as_deref() };
         let own = self.own.as_ref().filter(|own| !own.limits.is_empty()).map(|own| &own.limits);
         if let Some(limits) = own.or_else(|| Some(&self.settings.limits).filter(|own| !own.is_empty())) {
-            return limits.iter().filter_map(|limit| limit.descriptor(source)).collect();
+            let now = limits.iter().filter(|limit| limit.on_done == done);
+            return now.filter_map(|limit| limit.descriptor(source)).collect();
         }
         let [route, host] = &self.routes;
         let host = host.as_ref().filter(|_| self.asks_host());
         let all = route.iter().chain(host).flat_map(|limits| &limits.limits);
-        all.filter(|limit| limit.stage == self.settings.stage && !self.off.contains(&limit.disable_key))
+        let now = all.filter(|limit| limit.on_done == done);
+        now.filter(|limit| limit.stage == self.settings.stage && !self.off.contains(&limit.disable_key))
             .filter_map(|limit| limit.descriptor_of_route(source))
             .collect()
     }
@@ -264,111 +307,4 @@ impl Instance {
             HostLimits::Override => route.is_none_or(|route| route.limits.is_empty()),
         }
     }
-}
-
-/// What a stream needs once the answer is there.
-struct Then {
-    settings: Arc<Settings>,
-    enforced: bool,
-    denies: bool,
-    cluster: Option<Arc<str>>,
-    calls: Rc<dyn Calls>,
-    response: Rc<RefCell<Headers>>,
-}
-
-impl Then {
-    fn follow(&self, answer: Option<Answer>, stream: &mut Stream<'_>) -> Flow {
-        let settings = &*self.settings;
-        let Some(mut answer) = answer else { return self.fail() };
-        for (key, value) in answer.metadata.drain(..) {
-            stream.info.metadata.set(&settings.namespace, &key, value);
-        }
-        self.count(if answer.over { OVER } else { OK });
-        let mut headers = Headers::new();
-        for (name, value) in answer.response_headers.iter().filter(|(name, value)| may_be_sent(name, value)) {
-            headers.append(name.as_bytes(), value);
-        }
-        if answer.over {
-            if let Some(cluster) = &self.cluster {
-                self.calls.charge(cluster, settings.status);
-            }
-            if settings.marked {
-                headers.append("x-envoy-ratelimited", "true");
-            }
-        }
-        if settings.told {
-            tell(&answer.statuses, &mut headers);
-        }
-        if !answer.over || !self.enforced {
-            for (name, value) in
-                answer.request_headers.iter().filter(|(name, value)| may_be_sent(name, value))
-            {
-                stream.request.headers.append(name.as_bytes(), value);
-            }
-            *self.response.borrow_mut() = headers;
-            return Flow::Continue;
-        }
-        let mut reply = LocalReply::new(settings.status, "request_rate_limited")
-            .body(answer.body)
-            .flags(Flags::of(Flag::RateLimited));
-        if settings.exhausted {
-            reply.grpc_status = Some(8);
-        }
-        if settings.retry_after && settings.status == 429 && headers.value("retry-after").is_none() {
-            let over = answer.statuses.iter().filter(|status| status.over);
-            if let Some(longest) = over.map(|status| status.reset.unwrap_or(0)).max() {
-                headers.append("retry-after", longest.max(1).to_string());
-            }
-        }
-        for mutation in &settings.response_headers {
-            mutation.change_headers(&mut headers, stream);
-        }
-        reply.headers = headers;
-        Flow::Reply(Box::new(reply))
-    }
-
-    fn count(&self, index: usize) {
-        if let Some(cluster) = &self.cluster {
-            self.settings.counters.inc(cluster, index);
-        }
-    }
-
-    fn fail(&self) -> Flow {
-        let settings = &*self.settings;
-        self.count(ERROR);
-        if !self.denies {
-            self.count(FAILURE_ALLOWED);
-            return Flow::Continue;
-        }
-        let reply = LocalReply::new(settings.status_on_error, "rate_limiter_error");
-        Flow::Reply(Box::new(reply.flags(Flags::of(Flag::RateLimitServiceError))))
-    }
-}
-
-/// Whether HTTP can carry a field that the service gives.
-fn may_be_sent(name: &str, value: &[u8]) -> bool {
-    let framing = matches!(name, "content-length" | "transfer-encoding" | "connection" | "host");
-    let visible = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
-    visible && !framing && !value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'))
-}
-
-/// `x-ratelimit-…` (draft 03): of the limit that has the least left, and all limits as policies.
-fn tell(statuses: &[Status], headers: &mut Headers) {
-    use std::fmt::Write as _;
-
-    let mut policies = String::new();
-    for (requests, seconds, name) in statuses.iter().filter_map(|status| status.limit.as_ref()) {
-        if *seconds > 0 {
-            // Writing to a string does not fail.
-            let _ = write!(policies, ", {requests};w={seconds}");
-            if !name.is_empty() {
-                let _ = write!(policies, ";name=\"{name}\"");
-            }
-        }
-    }
-    let limited = statuses.iter().filter_map(|status| Some((status, status.limit.as_ref()?)));
-    let Some((least, (requests, ..))) = limited.min_by_key(|(status, _)| status.remaining) else { return };
-    headers.append("x-ratelimit-limit", format!("{requests}{policies}"));
-    headers.append("x-ratelimit-remaining", least.remaining.to_string());
-    headers.append("x-ratelimit-reset", least.reset.unwrap_or(0).to_string());
 }

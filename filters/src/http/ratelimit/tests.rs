@@ -1,10 +1,14 @@
 //! Which descriptors are asked about, and what an answer does. The service itself is played by the differential cases.
 
+use std::pin::Pin;
+
 use prost::Message as _;
 use sampan_api::envoy::extensions::filters::http::ratelimit::v3 as pb;
 use sampan_api::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
-use sampan_filters_api::CounterStore;
+use sampan_filters_api::call::{Call, CallFuture, Membership, NoCalls};
+use sampan_filters_api::{CounterStore, LocalReply};
 
+use super::follow::tell;
 use super::*;
 use crate::testing::{self, bytes, counted, info, request, shown};
 
@@ -28,7 +32,7 @@ async fn ask(factory: &dyn HttpFilterFactory, fields: &[(&str, &str)]) -> Option
         match flow {
             Flow::Await(future) => flow = future.await(&mut stream),
             Flow::Reply(reply) => return Some(*reply),
-            Flow::Continue | Flow::Hold(_) => return None,
+            Flow::Continue | Flow::Hold(_) | Flow::Anew(_) => return None,
         }
     }
 }
@@ -50,6 +54,55 @@ async fn a_service_that_is_not_there() {
     let internal = factory(&format!("{LIMITS}, failure_mode_deny: true, request_type: internal"), &store);
     assert!(ask(&*internal, &[("x-h", "1")]).await.is_none());
     assert!(ask(&*internal, &[("x-h", "1"), ("x-envoy-internal", "true")]).await.is_some());
+}
+
+/// Counts the calls that are begun and left alone.
+#[derive(Clone, Default)]
+struct Beside(Rc<Cell<usize>>);
+
+impl Calls for Beside {
+    fn call(&self, call: Call) -> CallFuture {
+        NoCalls.call(call)
+    }
+
+    fn share(&self) -> Rc<dyn Calls> {
+        Rc::new(self.clone())
+    }
+
+    fn charge(&self, _: &str, _: u16) {}
+
+    fn membership(&self, _: &str) -> Option<Membership> {
+        None
+    }
+
+    fn spawn(&self, _: Pin<Box<dyn Future<Output = ()>>>) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[test]
+fn some_limits_count_when_a_stream_is_over() {
+    let beside = Beside::default();
+    let asked = |fields: &str, limits: &str, request_fields: &[(&str, &str)]| {
+        let factory = factory(&format!("rate_limits: [{limits}]{fields}"), &Arc::default());
+        let (mut head, mut info) = (request(request_fields), info());
+        let start = testing::start(&head, &info, &[]);
+        let mut filter = factory.create(&Start { calls: &beside, ..start }).unwrap();
+        let mut stream =
+            Stream { request: &mut head, response: None, info: &mut info, clear_route: &mut false };
+        let waits = matches!(filter.on_request_head(&mut stream, true), Flow::Await(_));
+        filter.on_complete(&mut stream);
+        (waits, beside.0.take())
+    };
+    let done =
+        "{apply_on_stream_done: true, actions: [{request_headers: {header_name: x-h, descriptor_key: h}}]}";
+    let now = "{actions: [{generic_key: {descriptor_value: g}}]}";
+    let field = &[("x-h", "1")];
+    assert_eq!(asked("", done, field), (false, 1));
+    assert_eq!(asked("", done, &[]), (false, 0));
+    assert_eq!(asked("", now, field), (true, 0));
+    assert_eq!(asked("", &format!("{now}, {done}"), field), (true, 0), "it was given up while it waited");
+    assert_eq!(asked(", request_type: internal", done, field), (false, 0));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The configuration of the RBAC filter; a route's own holds the same message.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sampan_api::envoy::extensions::filters::http::rbac::v3 as pb;
 use sampan_api::{MessageSupport, Support};
 use sampan_filters_api::http::{HttpFilterFactory, RouteConfig};
 
-use super::{Access, COUNTERS, Rbac, SHADOW_COUNTERS};
+use super::{Access, COUNTERS, Keys, Own, Rbac, SHADOW_COUNTERS, Words};
 use crate::config::rbac::{Tracking, rules, tree};
 use crate::config::{Compiled, FilterContext, payload};
 use crate::rbac::Engine;
@@ -40,11 +40,14 @@ pub fn compile(bytes: &[u8], context: &FilterContext<'_>) -> Compiled<Arc<dyn Ht
     let proto: pb::Rbac = payload(bytes)?;
     let (prefix, shadow_prefix) = prefixes(&proto, context);
     let access = Arc::new(access(&proto, "", context)?);
-    Ok(Arc::new(Rbac {
+    let own = Own {
         access,
         counters: context.counters.counters(&dotted(&prefix), COUNTERS),
         shadow_counters: context.counters.counters(&dotted(&shadow_prefix), SHADOW_COUNTERS),
-    }))
+        words: Words::default(),
+        unmatched: OnceLock::new(),
+    };
+    Ok(Arc::new(Rbac { own: Arc::new(own) }))
 }
 
 /// Compiles the configuration of a route or virtual host; without one, all pass.
@@ -85,8 +88,8 @@ fn access(proto: &pb::Rbac, path: &str, context: &FilterContext<'_>) -> Compiled
     Ok(Access {
         rules: own,
         shadow,
-        prefix: proto.rules_stat_prefix.as_str().into(),
-        shadow_prefix: proto.shadow_rules_stat_prefix.as_str().into(),
+        keys: Some(&*proto.rules_stat_prefix).filter(|it| !it.is_empty()).map(Keys::enforced),
+        shadow_keys: Some(&*proto.shadow_rules_stat_prefix).filter(|it| !it.is_empty()).map(Keys::shadow),
     })
 }
 

@@ -7,11 +7,11 @@ pub mod config;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Start, Stream};
 use sampan_filters_api::info::MetadataValue;
-use sampan_filters_api::{Counters, LocalReply, StreamInfo};
+use sampan_filters_api::{Counters, LocalReply};
 
 use crate::rbac::{Decision, Engine, Subject};
 
@@ -22,10 +22,59 @@ pub struct Access {
     pub rules: Option<Engine>,
     /// `shadow_rules`, `shadow_matcher`
     pub shadow: Option<Engine>,
-    /// `rules_stat_prefix`: what the keys of metadata begin with.
-    pub prefix: Box<str>,
-    /// `shadow_rules_stat_prefix`
-    pub shadow_prefix: Box<str>,
+    /// Behind `rules_stat_prefix`; the filter's are used where a route has none.
+    pub keys: Option<Keys>,
+    /// Behind `shadow_rules_stat_prefix`
+    pub shadow_keys: Option<Keys>,
+}
+
+/// The keys of the dynamic metadata that tell what rules said.
+#[derive(Debug)]
+pub struct Keys {
+    /// Whose value is the policy that matched.
+    policy: Arc<str>,
+    /// Whose value is `allowed` or `denied`.
+    result: Arc<str>,
+}
+
+impl Keys {
+    /// Of the rules that are enforced.
+    pub fn enforced(prefix: &str) -> Self {
+        Self::new(prefix, "enforced")
+    }
+
+    /// Of the shadow rules.
+    pub fn shadow(prefix: &str) -> Self {
+        Self::new(prefix, "shadow")
+    }
+
+    fn new(prefix: &str, kind: &str) -> Self {
+        Self {
+            policy: format!("{prefix}{kind}_effective_policy_id").into(),
+            result: format!("{prefix}{kind}_engine_result").into(),
+        }
+    }
+}
+
+/// What is written for every request, made once.
+#[derive(Debug)]
+pub struct Words {
+    allowed: Arc<str>,
+    denied: Arc<str>,
+    /// Without a prefix.
+    keys: Keys,
+    shadow_keys: Keys,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self {
+            allowed: "allowed".into(),
+            denied: "denied".into(),
+            keys: Keys::enforced(""),
+            shadow_keys: Keys::shadow(""),
+        }
+    }
 }
 
 /// The names of [`Rbac::counters`].
@@ -36,26 +85,34 @@ pub const SHADOW_COUNTERS: &[&str] = &["shadow_allowed", "shadow_denied"];
 /// The factory.
 #[derive(Debug)]
 pub struct Rbac {
+    /// What streams share.
+    pub own: Arc<Own>,
+}
+
+/// The filter, apart from what a route has of its own.
+#[derive(Debug)]
+pub struct Own {
     /// The filter's own configuration.
     pub access: Arc<Access>,
     /// What the rules said.
     pub counters: Arc<Counters>,
     /// What the shadow rules said.
     pub shadow_counters: Arc<Counters>,
+    /// What is written.
+    pub words: Words,
+    /// What is told of requests that pass by no policy; made by the first of them.
+    pub unmatched: OnceLock<Arc<MetadataValue>>,
 }
 
 /// One stream.
 struct Instance {
-    access: Arc<Access>,
-    /// The prefixes of a route are used where it has them, else the filter's.
-    own: Arc<Access>,
-    counters: Arc<Counters>,
-    shadow_counters: Arc<Counters>,
+    /// The route's configuration, in the place of the filter's.
+    route: Option<Arc<Access>>,
+    own: Arc<Own>,
     /// What a refusal leaves in the dynamic metadata: logs see it, the reply's own headers do not, as in Envoy.
-    late: Vec<(String, MetadataValue)>,
+    late: Option<Arc<MetadataValue>>,
 }
 
-/// The namespace of what it leaves in the dynamic metadata.
 const NAMESPACE: &str = "envoy.filters.http.rbac";
 
 impl HttpFilterFactory for Rbac {
@@ -64,81 +121,90 @@ impl HttpFilterFactory for Rbac {
     }
 
     fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
-        let access = start.route::<Access>().unwrap_or_else(|| Arc::clone(&self.access));
+        let route = start.route::<Access>();
+        let access = route.as_ref().unwrap_or(&self.own.access);
         if access.rules.is_none() && access.shadow.is_none() {
             return None;
         }
-        Some(Box::new(Instance {
-            access,
-            own: Arc::clone(&self.access),
-            counters: Arc::clone(&self.counters),
-            shadow_counters: Arc::clone(&self.shadow_counters),
-            late: Vec::new(),
-        }))
+        Some(Box::new(Instance { route, own: Arc::clone(&self.own), late: None }))
     }
 }
 
 impl HttpFilter for Instance {
     fn on_request_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
-        let access = &*self.access;
-        let mut notes = Vec::new();
-        if let Some(rules) = &access.shadow {
-            let decision =
-                rules.decide(Subject { request: Some(stream.request), response: None, info: stream.info });
-            self.shadow_counters.inc(usize::from(!decision.allowed));
-            count_policy(&decision, 2);
-            let prefix = own_or(&access.shadow_prefix, &self.own.shadow_prefix);
-            note(&mut notes, prefix, ["shadow_effective_policy_id", "shadow_engine_result"], &decision);
+        let own = &*self.own;
+        let access = self.route.as_ref().unwrap_or(&own.access);
+        let subject = Subject { request: Some(stream.request), response: None, info: stream.info };
+        let shadow = access.shadow.as_ref().map(|rules| rules.decide(subject));
+        let enforced = access.rules.as_ref().map(|rules| rules.decide(subject));
+        if let Some(decision) = &shadow {
+            own.shadow_counters.inc(usize::from(!decision.allowed));
+            count_policy(decision, 2);
         }
-        let Some(rules) = &access.rules else {
-            tell(stream.info, notes);
-            return Flow::Continue;
-        };
-        let decision =
-            rules.decide(Subject { request: Some(stream.request), response: None, info: stream.info });
-        if let Some(hint) = decision.hint {
-            stream.info.metadata.set("envoy.common", "access_log_hint", MetadataValue::Bool(hint));
+        if let Some(decision) = &enforced {
+            if let Some(hint) = decision.hint {
+                stream.info.metadata.set("envoy.common", "access_log_hint", MetadataValue::Bool(hint));
+            }
+            own.counters.inc(usize::from(!decision.allowed));
+            count_policy(decision, 0);
         }
-        self.counters.inc(usize::from(!decision.allowed));
-        count_policy(&decision, 0);
-        let prefix = own_or(&access.prefix, &self.own.prefix);
-        note(&mut notes, prefix, ["enforced_effective_policy_id", "enforced_engine_result"], &decision);
-        if decision.allowed {
-            tell(stream.info, notes);
-            return Flow::Continue;
+        match enforced.filter(|decision| !decision.allowed) {
+            None => {
+                self.told(stream, shadow, enforced);
+                Flow::Continue
+            }
+            Some(refusal) => {
+                self.late = Some(self.tell(shadow, enforced));
+                let reply = LocalReply::new(403, refusal.details()).body("RBAC: access denied");
+                Flow::Reply(Box::new(reply))
+            }
         }
-        self.late = notes;
-        Flow::Reply(Box::new(LocalReply::new(403, decision.details()).body("RBAC: access denied")))
     }
 
     fn on_complete(&mut self, stream: &mut Stream<'_>) {
-        tell(stream.info, std::mem::take(&mut self.late));
+        if let Some(late) = &self.late {
+            stream.info.metadata.set_all(NAMESPACE, late);
+        }
     }
 }
 
-fn own_or<'p>(route: &'p str, own: &'p str) -> &'p str {
-    if route.is_empty() { own } else { route }
+impl Instance {
+    /// Tells of a request that passes: the same for all that the filter's own rules let pass by the same policy.
+    fn told(&self, stream: &mut Stream<'_>, shadow: Option<Decision<'_>>, enforced: Option<Decision<'_>>) {
+        let tell = || self.tell(shadow, enforced);
+        let metadata = &mut stream.info.metadata;
+        match enforced {
+            Some(decision) if self.route.is_none() && shadow.is_none() => {
+                let once = decision.policy.map_or(&self.own.unmatched, |policy| &policy.told);
+                metadata.set_all(NAMESPACE, once.get_or_init(tell));
+            }
+            _ => metadata.set_all(NAMESPACE, &tell()),
+        }
+    }
+
+    fn tell(&self, shadow: Option<Decision<'_>>, enforced: Option<Decision<'_>>) -> Arc<MetadataValue> {
+        let own = &*self.own;
+        let access = self.route.as_ref().unwrap_or(&own.access);
+        let words = &own.words;
+        let mut fields = Vec::new();
+        for (decision, given, plain) in [
+            (shadow, [&access.shadow_keys, &own.access.shadow_keys], &words.shadow_keys),
+            (enforced, [&access.keys, &own.access.keys], &words.keys),
+        ] {
+            let Some(decision) = decision else { continue };
+            let keys = given.into_iter().find_map(Option::as_ref).unwrap_or(plain);
+            let result = if decision.allowed { &words.allowed } else { &words.denied };
+            let policy = decision.policy.map(|policy| (&keys.policy, &policy.name));
+            let all = policy.into_iter().chain([(&keys.result, result)]);
+            fields
+                .extend(all.map(|(key, value)| (Arc::clone(key), MetadataValue::String(Arc::clone(value)))));
+        }
+        Arc::new(MetadataValue::Struct(fields))
+    }
 }
 
-/// Counts for the policy that matched: allowed at `first`, denied behind it.
 fn count_policy(decision: &Decision<'_>, first: usize) {
     if let Some(counters) = decision.policy.and_then(|policy| policy.counters.as_ref()) {
         counters.inc(first + usize::from(!decision.allowed));
-    }
-}
-
-/// Notes a decision under the keys for the policy and for the result.
-fn note(notes: &mut Vec<(String, MetadataValue)>, prefix: &str, keys: [&str; 2], decision: &Decision<'_>) {
-    if let Some(policy) = decision.policy {
-        let name = MetadataValue::String(Arc::clone(&policy.name));
-        notes.push((format!("{prefix}{}", keys[0]), name));
-    }
-    notes.push((format!("{prefix}{}", keys[1]), decision.result()));
-}
-
-/// Puts notes into the dynamic metadata.
-fn tell(info: &mut StreamInfo, notes: Vec<(String, MetadataValue)>) {
-    for (key, value) in notes {
-        info.metadata.set(NAMESPACE, &key, value);
     }
 }

@@ -5,12 +5,12 @@ use sampan_api::envoy::r#type::metadata::v3::metadata_kind::Kind;
 use sampan_api::envoy::r#type::tracing::v3::{CustomTag as CustomTagProto, custom_tag};
 use sampan_api::{MessageSupport, Support};
 use sampan_filters_api::format::{HeaderName, Template};
+use sampan_filters_api::info::MetadataOf;
 
 use super::Scope;
 use crate::telemetry::access_log::{CustomTag, TagSource};
 
 const YES: Support = Support::Supported;
-const FOREIGN: Support = Support::Later("only dynamic metadata is kept for tags");
 
 /// What is read here.
 pub const SUPPORT: &[MessageSupport] = &[
@@ -19,11 +19,11 @@ pub const SUPPORT: &[MessageSupport] = &[
     ("envoy.type.tracing.v3.CustomTag.Environment", &[("*", YES)]),
     ("envoy.type.tracing.v3.CustomTag.Header", &[("*", YES)]),
     ("envoy.type.tracing.v3.CustomTag.Metadata", &[("*", YES)]),
-    (
-        "envoy.type.metadata.v3.MetadataKind",
-        &[("request", YES), ("route", FOREIGN), ("cluster", FOREIGN), ("host", FOREIGN)],
-    ),
+    ("envoy.type.metadata.v3.MetadataKind", &[("*", YES)]),
     ("envoy.type.metadata.v3.MetadataKind.Request", &[]),
+    ("envoy.type.metadata.v3.MetadataKind.Route", &[]),
+    ("envoy.type.metadata.v3.MetadataKind.Cluster", &[]),
+    ("envoy.type.metadata.v3.MetadataKind.Host", &[]),
     ("envoy.type.metadata.v3.MetadataKey", &[("*", YES)]),
     (
         "envoy.type.metadata.v3.MetadataKey.PathSegment",
@@ -65,17 +65,13 @@ fn request_header(proto: &custom_tag::Header) -> TagSource {
 }
 
 fn metadata(proto: &custom_tag::Metadata, at: &Scope<'_>) -> Option<TagSource> {
-    match proto.kind.as_ref().and_then(|kind| kind.kind.as_ref()) {
-        Some(Kind::Request(_)) => {}
-        Some(Kind::Route(_) | Kind::Cluster(_) | Kind::Host(_)) => {
-            return at.field("kind").reject_value(
-                "",
-                "the metadata of routes, clusters and hosts is not kept for tags",
-                "use the kind request, which is dynamic metadata",
-            );
-        }
+    let of = match proto.kind.as_ref().and_then(|kind| kind.kind.as_ref()) {
+        Some(Kind::Request(_)) => MetadataOf::Stream,
+        Some(Kind::Route(_)) => MetadataOf::Route,
+        Some(Kind::Cluster(_)) => MetadataOf::Cluster,
+        Some(Kind::Host(_)) => MetadataOf::Host,
         None => return at.field("kind").reject("is required"),
-    }
+    };
     let Some(key) = &proto.metadata_key else { return at.field("metadata_key").reject("is required") };
     let at = at.field("metadata_key");
     let at = at.field("path");
@@ -94,6 +90,7 @@ fn metadata(proto: &custom_tag::Metadata, at: &Scope<'_>) -> Option<TagSource> {
         }
     }
     Some(TagSource::Metadata {
+        of,
         namespace: key.key.as_str().into(),
         path,
         default: proto.default_value.as_str().into(),

@@ -90,10 +90,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// What a filter may know; `prefix` is what the names of its counters begin with.
-    pub fn for_filter<'a>(&'a self, prefix: &'a str) -> FilterContext<'a> {
+    /// What the filter of a name may know; `prefix` is what the names of its counters begin with.
+    pub fn for_filter<'a>(&'a self, name: &'a str, prefix: &'a str) -> FilterContext<'a> {
         FilterContext {
             counters: &self.counters,
+            name,
             prefix,
             service_cluster: &self.service_cluster,
             failing: &self.failing,

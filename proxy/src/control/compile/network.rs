@@ -83,7 +83,7 @@ fn filter(proto: &Filter, context: &Context, at: &Scope<'_>) -> Option<Compiled>
                 let Some(entry) = registry::network(type_url::full_name(&any.type_url)) else {
                     return at.reject_value(&any.type_url, "there is no network filter of this type", "");
                 };
-                tell((entry.compile)(&any.value, &context.for_filter("")), at)
+                tell((entry.compile)(&any.value, &context.for_filter(&proto.name, "")), at)
             };
             return extension::discovered(&proto.name, source, context, &at, compile).map(Compiled::Filter);
         }
@@ -111,7 +111,7 @@ fn built_in(message: &str, proto: &Filter, any: &Any, context: &Context, at: &Sc
             "docs/configuration.md lists the filters",
         );
     };
-    let factory = tell((entry.compile)(&any.value, &context.for_filter("")), at)?;
+    let factory = tell((entry.compile)(&any.value, &context.for_filter(&proto.name, "")), at)?;
     Some(if factory.is_terminal() {
         Compiled::Terminal(Terminal::Filter(factory))
     } else {

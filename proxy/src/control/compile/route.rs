@@ -278,6 +278,7 @@ fn route(
     let some = |text: &str| (!text.is_empty()).then(|| text.into());
     let payload = RoutePayload {
         name: some(&proto.name),
+        metadata: proto.metadata.as_ref().map(|metadata| Arc::new(value::metadata(metadata))),
         action: action?,
         headers,
         filters,
@@ -309,7 +310,7 @@ fn rate_limits(
         return None;
     }
     let mut errors = Vec::new();
-    let limits = rate_limit::limits(protos, &context.for_filter(""), "rate_limits", &mut errors);
+    let limits = rate_limit::limits(protos, &context.for_filter("", ""), "rate_limits", &mut errors);
     let found = if errors.is_empty() { Ok(RouteLimits { limits, include_host }) } else { Err(errors) };
     network::tell(found, at).map(|limits| -> FilterConfig { Arc::new(limits) })
 }

@@ -57,7 +57,7 @@ impl Discovered for Proto {
         }
         // Who names it may be several connection managers, so its counters have a prefix of their own.
         let prefix = format!("extension_config_discovery.{}.", key.name);
-        let context = discovery.context.for_filter(&prefix);
+        let context = discovery.context.for_filter(&key.name, &prefix);
         let extension = if let Some(entry) = registry::http(name) {
             network::tell((entry.compile)(&any.value, &context), &at).map(Extension::Http)
         } else if let Some(entry) = registry::network(name) {

@@ -58,6 +58,7 @@ const EXTENSIONS: &[Category] = &[
     ]),
     ("envoy.http.custom_response", "envoy.extensions.http.custom_response.", &[
         ("local_response_policy", "http.custom_response.local_response_policy.v3.LocalResponsePolicy"),
+        ("redirect_policy", "http.custom_response.redirect_policy.v3.RedirectPolicy"),
     ]),
     ("envoy.http.original_ip_detection", "envoy.http.original_ip_detection.", &[("xff", "http.original_ip_detection.xff.v3.XffConfig")]),
     ("envoy.http.stateful_header_formatters", "", &[("preserve_case", "http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig")]),

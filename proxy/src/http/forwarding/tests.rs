@@ -277,6 +277,6 @@ fn request_ids() {
     {
         let id = request.value("x-request-id");
         assert_eq!((id.len(), id.as_bytes()[14]), (36, b'4'), "{id}");
-        assert_eq!(request.info.stream_id.as_deref(), Some(id.as_str()));
+        assert_eq!(request.info.stream_id.as_deref(), Some(id.as_bytes()));
     }
 }

@@ -125,6 +125,11 @@ pub fn last_chunk(trailers: Option<&Headers>, case: NameCase, out: &mut Vec<u8>)
 fn fields(headers: &Headers, framing: Framing, case: NameCase, out: &mut Vec<u8>) {
     let mut framed = !matches!(framing, Framing::Length(_) | Framing::Chunked);
     for (known, n, v) in headers.iter_known() {
+        // A known name needs not be made lower.
+        let (n, case) = match known {
+            Some(known) if case == NameCase::Lower => (known.name().as_bytes(), NameCase::Preserve),
+            _ => (n, case),
+        };
         match known {
             Some(Known::ContentLength | Known::TransferEncoding) => {
                 if framed && framing == Framing::None && known == Some(Known::ContentLength) {

@@ -257,7 +257,7 @@ impl Seen {
                 self.upgrade_named |= syntax::has_token(value, b"upgrade");
                 head.headers.append_known(Known::Connection, value);
             }
-            _ => head.headers.append(name, value),
+            known => head.headers.append_classified(known, name, value),
         }
         if self.hosts == 1 && name.len() == 4 && name[0] == b'H' {
             head.set_host_name(name);

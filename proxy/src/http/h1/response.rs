@@ -98,7 +98,7 @@ impl Seen {
                 self.keep_alive |= syntax::has_token(value, b"keep-alive");
             }
             Some(Known::KeepAlive | Known::ProxyConnection) => {}
-            _ => head.headers.append(name, value),
+            known => head.headers.append_classified(known, name, value),
         }
         Ok(())
     }

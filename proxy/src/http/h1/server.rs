@@ -47,8 +47,8 @@ enum Turn {
 
 /// How waiting for a request ended.
 enum Next {
-    /// A good head, `started` at its first byte.
-    Request(RequestMeta, Instant),
+    /// A good head: when its first byte came, and when it was complete if that was later.
+    Request(RequestMeta, Instant, Option<Instant>),
     /// A head that gets an error.
     Refused(Failure, Instant),
     /// Nothing came for a while.
@@ -108,11 +108,11 @@ impl Connection<'_> {
     async fn one(&mut self) -> Turn {
         // What is buffered already belongs to the request to come.
         let (received, sent) = (self.io.received() - self.read.len() as u64, self.io.sent());
-        let (meta, started, refusal) = match self.next().await {
+        let (meta, started, head_complete, refusal) = match self.next().await {
             Next::Close => return Turn::End,
             Next::Rest => return Turn::Rest,
-            Next::Request(meta, started) => (meta, started, None),
-            Next::Refused(failure, started) => (REFUSED, started, Some(failure)),
+            Next::Request(meta, started, complete) => (meta, started, complete, None),
+            Next::Refused(failure, started) => (REFUSED, started, None, Some(failure)),
         };
         self.context.requests.set(self.context.requests.get() + 1);
         let mut scratch = self.take_scratch();
@@ -137,13 +137,14 @@ impl Connection<'_> {
             body: BodyReader::H1(body),
             framing: meta.framing,
             responder: Responder::H1(responder),
+            head_complete,
             expects_continue: meta.expects_continue,
             wire: Some(Wire { io: self.io, received, sent }),
         };
 
         let served = stream::serve(self.context, &mut scratch, exchange, started, refusal).await;
         self.scratch = Some(scratch);
-        self.last = Instant::now();
+        self.last = served.end;
         if self.read.is_empty() {
             // An idle connection holds no buffer.
             self.context.worker.buffers.give(std::mem::take(&mut self.read));
@@ -190,9 +191,10 @@ impl Connection<'_> {
                 let _ = self.read.split_to(blank);
             }
             if !self.read.is_empty() {
+                let in_pieces = started.is_some();
                 let since = *started.get_or_insert_with(Instant::now);
                 match scanner.scan(&self.read, limits) {
-                    Ok(Some(len)) => return self.parse(len, since),
+                    Ok(Some(len)) => return self.parse(len, since, in_pieces.then(Instant::now)),
                     Ok(None) => {}
                     Err(error) => return self.refuse(error, since),
                 }
@@ -206,7 +208,7 @@ impl Connection<'_> {
         }
     }
 
-    fn parse(&mut self, len: usize, since: Instant) -> Next {
+    fn parse(&mut self, len: usize, since: Instant, complete: Option<Instant>) -> Next {
         let http1 = &self.context.config.http1;
         let options = RequestOptions {
             limits: self.context.config.head_limits,
@@ -229,7 +231,7 @@ impl Connection<'_> {
                     let default = http1.default_host_for_http_10.clone();
                     self.request().set_authority(default.as_bytes());
                 }
-                Next::Request(meta, since)
+                Next::Request(meta, since, complete)
             }
             Err(error) => self.refuse(error, since),
         }

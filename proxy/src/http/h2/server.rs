@@ -349,6 +349,7 @@ async fn one(
         body: BodyReader::H2(Reader::new(body)),
         framing,
         responder: Responder::H2(respond),
+        head_complete: None,
         expects_continue: if context.config.proxy_100_continue {
             scratch.request.headers.has(Known::Expect)
         } else {

@@ -21,7 +21,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use sampan_filters_api::info::TraceIds;
+use sampan_filters_api::info::{StreamId, TraceIds};
 use sampan_filters_api::{Known, ResponseHead};
 use sampan_model::trace::{Asked, Context, Rates, Reason};
 use smallvec::SmallVec;
@@ -136,7 +136,7 @@ fn decide(context: &HttpContext, tracing: &Tracing, rates: &Rates, shared: &mut 
         if decision.reason.pack(&mut id) && *id != *given {
             headers.set_known(Known::XRequestId, &id);
             if shared.info.stream_id.is_some() {
-                shared.info.stream_id = Some(String::from_utf8_lossy(&id).into());
+                shared.info.stream_id = Some(StreamId::from_slice(&id));
             }
         }
     }

@@ -144,7 +144,7 @@ impl Comparison {
 impl Sampled {
     fn picks(&self, event: &LogEvent<'_>) -> bool {
         let percent = event.runtime.fraction(&self.runtime_key).unwrap_or(self.percent);
-        let of_id = || event.context.info.stream_id.as_deref().and_then(|id| number_of_id(id.as_bytes()));
+        let of_id = || event.context.info.stream_id.as_deref().and_then(number_of_id);
         let number = if self.independent { None } else { of_id() };
         percent.contains(number.unwrap_or(event.random))
     }

@@ -343,7 +343,7 @@ fn sampling_follows_the_request_id() {
     };
     // Without an id the event's own number, 42, decides.
     assert!(stream.wants(&sampled(43, false)) && !stream.wants(&sampled(42, false)));
-    stream.info.stream_id = Some("0000000a-0000-4000-8000-000000000000".into());
+    stream.info.stream_id = Some("0000000a-0000-4000-8000-000000000000".as_bytes().into());
     assert!(stream.wants(&sampled(11, false)) && !stream.wants(&sampled(10, false)));
     assert!(stream.wants(&sampled(43, true)) && !stream.wants(&sampled(42, true)));
 }

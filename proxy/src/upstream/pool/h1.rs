@@ -33,11 +33,11 @@ pub struct Pool {
 }
 
 struct Idle {
-    connection: Upstream,
+    connection: Box<Upstream>,
     since: Instant,
 }
 
-/// An HTTP/1.1 connection with its buffers.
+/// An HTTP/1.1 connection with its buffers. Boxed, for it is lent and given back with each request.
 pub struct Upstream {
     /// The connection.
     pub connection: Connection,
@@ -56,6 +56,10 @@ impl Drop for Upstream {
 }
 
 impl Upstream {
+    fn new(connection: Connection, slot: OpenSlot) -> Box<Self> {
+        Box::new(Self { connection, read: BytesMut::new(), write: Vec::new(), requests: 0, slot })
+    }
+
     /// The number of requests it has been lent to.
     pub fn requests(&self) -> u32 {
         self.requests
@@ -116,8 +120,7 @@ pub(super) fn preconnect(cluster: &Rc<WorkerCluster>, pool: &Rc<HostPool>) -> bo
         // A failure was counted; the request to come will make its own attempt.
         if let Ok(connection) = connected {
             cluster.stats().inc(ClusterCounter::UpstreamCxHttp1Total);
-            let fresh = Upstream { connection, read: BytesMut::new(), write: Vec::new(), requests: 0, slot };
-            give_back(&cluster, fresh);
+            give_back(&cluster, Upstream::new(connection, slot));
         }
     });
     true
@@ -128,7 +131,7 @@ pub async fn take(
     cluster: &Rc<WorkerCluster>,
     pool: &Rc<HostPool>,
     priority: Priority,
-) -> Result<Upstream, Failure> {
+) -> Result<Box<Upstream>, Failure> {
     let mut pending = None;
     loop {
         if let Some(connection) = pool.h1.take_idle(cluster) {
@@ -146,7 +149,9 @@ pub async fn take(
                     pool.settled.set(None);
                 })?;
             cluster.stats().inc(ClusterCounter::UpstreamCxHttp1Total);
-            return Ok(Upstream { connection, read: BytesMut::new(), write: Vec::new(), requests: 1, slot });
+            let mut connection = Upstream::new(connection, slot);
+            connection.requests = 1;
+            return Ok(connection);
         }
         if pending.is_none() {
             pending = Some(Pending::new(cluster, priority)?);
@@ -159,12 +164,11 @@ pub async fn take(
 pub(super) fn adopt(cluster: &Rc<WorkerCluster>, pool: &Rc<HostPool>, connection: Connection) {
     cluster.stats().inc(ClusterCounter::UpstreamCxHttp1Total);
     let slot = OpenSlot::new(pool);
-    let connection = Upstream { connection, read: BytesMut::new(), write: Vec::new(), requests: 0, slot };
-    give_back(cluster, connection);
+    give_back(cluster, Upstream::new(connection, slot));
 }
 
 /// Gives a connection back after a complete exchange.
-pub fn give_back(cluster: &Rc<WorkerCluster>, mut connection: Upstream) {
+pub fn give_back(cluster: &Rc<WorkerCluster>, mut connection: Box<Upstream>) {
     let pool = connection.slot.0.clone();
     let config = cluster.config();
     let common = &config.http.common;
@@ -214,7 +218,7 @@ impl Pool {
         self.idle.borrow().len()
     }
 
-    fn take_idle(&self, cluster: &WorkerCluster) -> Option<Upstream> {
+    fn take_idle(&self, cluster: &WorkerCluster) -> Option<Box<Upstream>> {
         loop {
             let idle = self.idle.borrow_mut().pop()?;
             let mut connection = idle.connection;

@@ -18,6 +18,8 @@ pub struct Mesh {
     pub process: Process,
     /// The only endpoint of `a`; its answer is `a`.
     pub upstream: RawUpstream,
+    /// What the upstream received.
+    pub received: Recorder,
     /// How configuration comes.
     pub way: Way,
     dir: tempfile::TempDir,
@@ -35,7 +37,8 @@ impl Mesh {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let plane = ControlPlane::start();
         let rest = (way == Way::Rest).then(|| RestPlane::start(&plane));
-        let upstream = RawUpstream::start("a", Manner::Http, Recorder::default());
+        let received = Recorder::default();
+        let upstream = RawUpstream::start("a", Manner::Http, received.clone());
         let source = |type_url| way.source(type_url, dir.path());
         plane.set(types::CLUSTER, [sample::eds_cluster("a", &source(types::ENDPOINT), "")]);
         plane.set(types::ENDPOINT, [sample::endpoints("a", &[upstream.port])]);
@@ -44,7 +47,7 @@ impl Mesh {
         let port = rest.as_ref().map_or(plane.port, |rest| rest.port);
         let config = way.bootstrap(&Place::Port(port), dir.path()).render(&[], "");
         let process = Process::launch(program, &config, dir.path(), arguments);
-        Self { plane, process, upstream, way, dir, _rest: rest }
+        Self { plane, process, upstream, received, way, dir, _rest: rest }
     }
 
     /// Where the proxy's files are.

@@ -18,7 +18,7 @@ use super::stream::{self, Order};
 use super::subscription::Due;
 use super::tables::Table;
 use super::types::{Method, short};
-use crate::harness::poll;
+use crate::harness::{PATIENCE, poll};
 
 /// How long a test waits for a proxy's answer: longer than the longest back-off that is to be expected of it.
 pub const ANSWER: Duration = Duration::from_secs(15);
@@ -149,8 +149,9 @@ impl ControlPlane {
     pub fn restart(&mut self) {
         self.stop();
         let runtime = self.runtime.as_ref().expect("a runtime until the drop");
-        let listener =
-            runtime.block_on(TcpListener::bind(("127.0.0.1", self.port))).expect("a loopback port");
+        // Somebody else's connection may have got the port meanwhile, for a while.
+        let bind = || runtime.block_on(TcpListener::bind(("127.0.0.1", self.port))).ok();
+        let listener = poll(PATIENCE, bind).expect("the port it had");
         self.port = listener.local_addr().expect("a bound listener has an address").port();
         self.serving.push(runtime.spawn(accept_tcp(listener, Arc::clone(&self.shared))));
         for path in &self.sockets {

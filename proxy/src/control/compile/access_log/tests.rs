@@ -65,7 +65,7 @@ fn every_spelling_of_a_format() {
 fn bad_formats_are_told_with_their_place() {
     refused(with_format("format: '%NOPE%'"), "typed_config.format", "unknown operator");
     refused(
-        with_format("log_format: {json_format: {a: {b: ['%CLUSTER_METADATA(x)%']}}}"),
+        with_format("log_format: {json_format: {a: {b: ['%DOWNSTREAM_CX_RTT%']}}}"),
         "typed_config.log_format.json_format.a.b[0]",
         "known to Envoy, not supported",
     );

@@ -39,6 +39,7 @@ pub(super) fn compile(proto: &pb::Cluster, inputs: &FilterInputs, at: &Scope<'_>
     let (series, failing): (Arc<dyn SeriesStore>, _) = (Arc::new(NoSeries), Arc::new(AtomicBool::new(false)));
     let context = FilterContext {
         counters: &inputs.counters,
+        name: "",
         prefix: "",
         service_cluster: "",
         failing: &failing,

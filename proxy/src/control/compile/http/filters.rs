@@ -67,7 +67,8 @@ pub fn chain(protos: &[pb::HttpFilter], prefix: &str, context: &Context, at: &Sc
             continue;
         }
         if type_url::full_name(&any.type_url) != ROUTER {
-            chain.filters.extend(filter(proto, any, &context.for_filter(prefix), &at.field("typed_config")));
+            let context = context.for_filter(&proto.name, prefix);
+            chain.filters.extend(filter(proto, any, &context, &at.field("typed_config")));
             continue;
         }
         if index + 1 != protos.len() {
@@ -124,7 +125,7 @@ fn discovered(
         let Some(entry) = registry::http(type_url::full_name(&any.type_url)) else {
             return at.reject_value(&any.type_url, "there is no HTTP filter of this type", "");
         };
-        network::tell((entry.compile)(&any.value, &context.for_filter(prefix)), at)
+        network::tell((entry.compile)(&any.value, &context.for_filter(&proto.name, prefix)), at)
     })?;
     Some(ConfiguredFilter { name: proto.name.as_str().into(), factory, disabled: proto.disabled })
 }
@@ -185,7 +186,7 @@ fn route_config(
     at: &Scope<'_>,
 ) -> Option<FilterOverride> {
     match registry::http_route(type_url::full_name(&any.type_url)) {
-        Some(compile) => network::tell(compile(&any.value, &context.for_filter("")), at)
+        Some(compile) => network::tell(compile(&any.value, &context.for_filter(name, "")), at)
             .map(|config| FilterOverride::Enabled(Some(config))),
         None if optional => Some(FilterOverride::Enabled(None)),
         None => at.reject_value(

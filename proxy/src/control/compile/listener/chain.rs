@@ -72,7 +72,8 @@ pub fn compile(proto: &pb::Listener, scope: &str, context: &Context, at: &Scope<
         let at = at.field("default_filter_chain");
         if chain.filter_chain_match.is_some() {
             let at = at.field("filter_chain_match");
-            tracing::warn!(target: "config", "{}: has no effect: the chain takes what no rule matches", at.path());
+            // Not a warning: istiod sends one in every listener.
+            tracing::debug!(target: "config", "{}: has no effect: the chain takes what no rule matches", at.path());
         }
         filter_chain(chain, scope, context, &at).map(Arc::new)
     });

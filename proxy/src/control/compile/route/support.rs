@@ -4,7 +4,7 @@ use sampan_api::{MessageSupport, Support};
 
 const YES: Support = Support::Supported;
 const REFUSED: Support = Support::Later("a route configuration that sets it is refused");
-const METADATA: Support = Support::Later("nothing reads the metadata of routes");
+const METADATA: Support = Support::Later("nothing reads the metadata of virtual hosts");
 const RETRY: Support = Support::Later("only the retry_policy beside it is read");
 const CORS: Support = Support::Later("there is no CORS filter");
 
@@ -84,7 +84,7 @@ const TABLE: &[MessageSupport] = &[
             ("stat_prefix", YES),
             ("filter_action", REFUSED),
             ("route_specifiers", REFUSED),
-            ("metadata", METADATA),
+            ("metadata", YES),
             ("decorator", YES),
             ("tracing", YES),
             ("per_request_buffer_limit_bytes", YES),

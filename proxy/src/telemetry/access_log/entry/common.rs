@@ -38,7 +38,7 @@ pub(super) fn write(format: &EntryFormat, context: &FormatContext<'_>, fields: &
     value::span(23, info.duration(context.now), fields);
     fields.number(24, info.upstream.attempts.into());
     fields.text(25, info.termination_details.as_bytes());
-    fields.text(26, info.stream_id.as_deref().unwrap_or_default().as_bytes());
+    fields.text(26, info.stream_id.as_deref().unwrap_or_default());
     fields.text(28, connection.transport_failure.as_bytes());
     fields.number(29, info.bytes.downstream_wire_sent);
     fields.number(30, info.bytes.downstream_wire_received);

@@ -1,6 +1,7 @@
 //! Custom tags (`envoy.type.tracing.v3.CustomTag`) of an entry.
 
 use sampan_filters_api::format::{FormatContext, HeaderName, Template, write_metadata};
+use sampan_filters_api::info::MetadataOf;
 
 /// A named text.
 #[derive(Clone, Debug)]
@@ -23,8 +24,10 @@ pub enum TagSource {
         /// `default_value`
         default: Box<str>,
     },
-    /// `metadata` of the kind `request`: dynamic metadata, or the default.
+    /// `metadata`, or the default.
     Metadata {
+        /// `kind`
+        of: MetadataOf,
         /// `metadata_key.key`
         namespace: Box<str>,
         /// `metadata_key.path`
@@ -46,8 +49,8 @@ impl CustomTag {
                 let value = context.request.and_then(|head| name.in_request(head));
                 out.extend_from_slice(value.unwrap_or(default.as_bytes()));
             }
-            TagSource::Metadata { namespace, path, default } => {
-                let value = context.info.metadata.namespace(namespace).and_then(|space| space.at(path));
+            TagSource::Metadata { of, namespace, path, default } => {
+                let value = context.info.metadata_of(*of, namespace, path);
                 if !value.is_some_and(|value| write_metadata(value, out)) {
                     out.extend_from_slice(default.as_bytes());
                 }

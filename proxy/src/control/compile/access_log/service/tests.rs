@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 use prost::Message as _;
@@ -51,10 +52,10 @@ fn what_cannot_be_done_is_refused_by_its_path() {
     let tag = |tag: &str| format!("{COMMON}, custom_tags: [{tag}]");
     refused(&tag("{tag: t}"), "common_config.custom_tags[0]: no kind");
     refused(&tag("{tag: t, value: '%NOPE%'}"), "custom_tags[0].value: ");
-    for kind in ["route", "cluster", "host"] {
-        let tag = tag(&format!("{{tag: t, metadata: {{kind: {{{kind}: {{}}}}, metadata_key: {{key: k}}}}}}"));
-        refused(&tag, "custom_tags[0].metadata.kind: ");
-    }
+    refused(
+        &tag("{tag: t, metadata: {metadata_key: {key: k}}}"),
+        "custom_tags[0].metadata.kind: is required",
+    );
     refused(
         &format!("{COMMON}, grpc_stream_retry_policy: {{retry_back_off: {{max_interval: 1s}}}}"),
         "grpc_stream_retry_policy.retry_back_off.base_interval: is required",
@@ -269,11 +270,16 @@ fn tags_come_from_everywhere_and_empty_ones_are_left_out() {
         {tag: c, environment: {name: SAMPAN_NOPE}}, {tag: d, request_header: {name: x-a}}, \
         {tag: e, request_header: {name: 'bad name', default_value: dd}}, {tag: f, value: '%REQ(nope)%%REQ(x-a)%'}, \
         {tag: g, metadata: {kind: {request: {}}, metadata_key: {key: ns, path: [{key: list}]}}}, \
-        {tag: h, metadata: {kind: {request: {}}, metadata_key: {key: ns, path: [{key: 'null'}]}, default_value: x}}]";
-    let common = Logged::new().http(tags, "").common_properties.unwrap();
+        {tag: h, metadata: {kind: {request: {}}, metadata_key: {key: ns, path: [{key: 'null'}]}, default_value: x}}, \
+        {tag: i, metadata: {kind: {route: {}}, metadata_key: {key: ns, path: [{key: of}]}}}, \
+        {tag: j, metadata: {kind: {host: {}}, metadata_key: {key: ns, path: [{key: of}]}, default_value: none}}]";
+    let mut logged = Logged::new();
+    let of = MetadataValue::Struct(vec![("of".into(), MetadataValue::String("route".into()))]);
+    logged.info.route_metadata = Some(Arc::new(MetadataValue::Struct(vec![("ns".into(), of)])));
+    let common = logged.http(tags, "").common_properties.unwrap();
     let mut tags: Vec<_> = common.custom_tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     tags.sort();
-    assert_eq!(tags.join(" "), "a=v b=d d=1 e=dd f=1 g=[0,false,\"\"] h=x");
+    assert_eq!(tags.join(" "), "a=v b=d d=1 e=dd f=1 g=[0,false,\"\"] h=x i=route j=none");
 }
 
 #[test]
