@@ -43,7 +43,7 @@ impl Podman {
         succeed(podman.command().args(create))?;
         let interface = ["network", "inspect", "--format={{.NetworkInterface}}", &podman.network];
         succeed(podman.command().args(interface))?.trim().clone_into(&mut podman.bridge);
-        podman.confine("-I")?;
+        podman.confine("add")?;
         Ok(podman)
     }
 
@@ -67,11 +67,11 @@ impl Podman {
         command
     }
 
-    /// Nothing leaves the bridge but for this machine: addresses of services are nobody's, and would be asked for elsewhere.
+    /// Nothing leaves the bridge but for this machine: addresses of services are nobody's, and would be asked for elsewhere. Who tries is told at
+    /// once, so that no answer hangs on whose patience ends first.
     fn confine(&self, action: &str) -> Result<()> {
-        let rule =
-            ["-t", "mangle", action, "FORWARD", "-i", &self.bridge, "!", "-o", &self.bridge, "-j", "DROP"];
-        succeed(Command::new("iptables").args(rule)).map(drop)
+        let rule = ["rule", action, "iif", &self.bridge, "unreachable"];
+        succeed(Command::new("ip").args(rule)).map(drop)
     }
 
     /// The machine's address on the bridge; it exists while a container runs.
@@ -102,7 +102,7 @@ impl Podman {
 impl Drop for Podman {
     fn drop(&mut self) {
         self.clear();
-        let _ = self.confine("-D");
+        let _ = self.confine("del");
         let _ = succeed(self.command().args(["network", "rm", "--force", &self.network]));
     }
 }
