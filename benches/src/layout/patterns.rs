@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::symbols::Function;
 
 /// Bytes that did not run for each byte that did, at most, below one pattern.
-const WASTE: f64 = 0.25;
+const WASTE: f64 = 0.1;
 /// Pieces before which no branch is cut: a pattern must say something.
 const SHORTEST: usize = 7;
 

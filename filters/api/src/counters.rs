@@ -6,11 +6,13 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 
-/// Threads with cells of their own; beyond them, threads share.
-const SHARDS: usize = 16;
+/// Cells of one counter: one for each thread of a worker and for some others, and the last one, which all further threads share.
+static SHARDS: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get) + 4);
 /// Cells of a cache line.
 const LINE: usize = 8;
 
@@ -37,8 +39,13 @@ impl Counters {
     /// Adds to a counter, by its place in the list of names.
     pub fn add(&self, index: usize, count: u64) {
         let stride = self.stride();
-        let cells = self.cells.get_or_init(|| (0..SHARDS * stride).map(|_| AtomicU64::new(0)).collect());
-        if let Some(cell) = cells.get(shard() * stride + index) {
+        let cells = self.cells.get_or_init(|| (0..*SHARDS * stride).map(|_| AtomicU64::new(0)).collect());
+        let Shard { number, alone } = shard();
+        let Some(cell) = cells.get(number * stride + index) else { return };
+        if alone {
+            // Nobody else writes it, and an atomic addition costs several times as much.
+            cell.store(cell.load(Relaxed).wrapping_add(count), Relaxed);
+        } else {
             cell.fetch_add(count, Relaxed);
         }
     }
@@ -137,14 +144,23 @@ impl CounterStore {
     }
 }
 
-/// The number of this thread.
+/// The cells of a thread.
+#[derive(Clone, Copy)]
+struct Shard {
+    number: usize,
+    /// No other thread writes them.
+    alone: bool,
+}
+
+/// The cells of this thread.
 #[inline]
-fn shard() -> usize {
+fn shard() -> Shard {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static SHARD: Cell<Option<usize>> = const { Cell::new(None) });
+    thread_local!(static SHARD: Cell<Option<Shard>> = const { Cell::new(None) });
     SHARD.with(|shard| {
         shard.get().unwrap_or_else(|| {
-            let fresh = NEXT.fetch_add(1, Relaxed) % SHARDS;
+            let (next, last) = (NEXT.fetch_add(1, Relaxed), *SHARDS - 1);
+            let fresh = Shard { number: next.min(last), alone: next < last };
             shard.set(Some(fresh));
             fresh
         })
@@ -177,5 +193,16 @@ mod tests {
         assert_eq!(read(&store).len(), 2);
         drop(second);
         assert_eq!(read(&store), []);
+    }
+
+    #[test]
+    fn no_count_is_lost_when_there_are_more_threads_than_cells() {
+        let counters = Counters::detached(NAMES);
+        std::thread::scope(|scope| {
+            for _ in 0..*SHARDS + 8 {
+                scope.spawn(|| (0..10_000).for_each(|_| counters.inc(0)));
+            }
+        });
+        assert_eq!(counters.value(0), 10_000 * (*SHARDS as u64 + 8));
     }
 }

@@ -290,6 +290,6 @@ pub trait HttpFilterFactory: Send + Sync {
     /// The filter is in force on a worker: told by one worker, at each publication that changes listeners.
     fn begin(&self, _calls: &dyn Calls) {}
 
-    /// An instance for one stream, or none where it has nothing to do.
-    fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>>;
+    /// An instance for one stream, or none where it has nothing to do. It may borrow from the factory, which outlives the stream.
+    fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>>;
 }

@@ -4,6 +4,7 @@
 //! (`Arc<str>`), those of the connection are shared by its requests (`Rc<ConnectionInfo>`).
 
 mod cluster;
+mod configured;
 mod connection;
 mod metadata;
 mod tls;
@@ -22,8 +23,9 @@ use crate::head::Protocol;
 use crate::network::UpstreamState;
 use crate::protocols::ProtocolSet;
 
-pub use self::cluster::{ClusterFacts, HostFacts, HttpChoice};
-pub use self::connection::{ConnectionInfo, ListenerFacts, OriginalSource, ProtocolList};
+pub use self::cluster::{ClusterFacts, HostFacts, HttpChoice, LocalityFacts};
+pub use self::configured::{ChainFacts, ListenerFacts, RouteFacts, VirtualHostFacts};
+pub use self::connection::{ConnectionInfo, Findings, OriginalSource, ProtocolList};
 pub use self::metadata::{DynamicMetadata, MetadataOf, MetadataValue};
 pub use self::tls::{CertificateInfo, TlsInfo};
 
@@ -178,12 +180,8 @@ pub struct StreamInfo {
     pub flags: Flags,
     /// Counted bytes.
     pub bytes: ByteCounts,
-    /// The matched route's name.
-    pub route_name: Option<Arc<str>>,
-    /// The matched route's metadata, by namespace.
-    pub route_metadata: Option<Arc<MetadataValue>>,
-    /// The matched virtual host's name.
-    pub virtual_host: Option<Arc<str>>,
+    /// The matched route.
+    pub route: Option<Arc<RouteFacts>>,
     /// The matched virtual cluster's name.
     pub virtual_cluster: Option<Arc<str>>,
     /// `%TRACE_ID%` and `%SPAN_ID%`, where the request is part of a trace.
@@ -221,9 +219,7 @@ impl StreamInfo {
             termination_details: Cow::Borrowed(""),
             flags: Flags::NONE,
             bytes: ByteCounts::default(),
-            route_name: None,
-            route_metadata: None,
-            virtual_host: None,
+            route: None,
             virtual_cluster: None,
             trace: None,
             upstream: UpstreamInfo::default(),
@@ -271,10 +267,18 @@ impl StreamInfo {
     pub fn all_metadata_of(&self, of: MetadataOf) -> Option<&MetadataValue> {
         match of {
             MetadataOf::Stream => None,
-            MetadataOf::Route => self.route_metadata.as_deref(),
+            MetadataOf::Route => self.route.as_ref()?.metadata.as_ref(),
+            MetadataOf::VirtualHost => self.route.as_ref()?.host.metadata.as_ref(),
+            MetadataOf::Listener => self.connection.listener.metadata.as_ref(),
+            MetadataOf::Chain => self.connection.chain.as_ref()?.metadata.as_ref(),
             MetadataOf::Cluster => self.upstream.facts.as_ref()?.metadata.as_deref(),
             MetadataOf::Host => self.upstream.host.as_ref()?.metadata.as_deref(),
         }
+    }
+
+    /// The name of the matched route, if it has one.
+    pub fn route_name(&self) -> Option<&str> {
+        self.route.as_ref()?.name.as_deref()
     }
 
     /// Time from start to end; to `now` while the stream lives.

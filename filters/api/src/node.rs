@@ -9,21 +9,27 @@ use crate::info::MetadataValue;
 pub struct NodeFacts {
     /// `node.id`
     pub id: Arc<str>,
+    /// `node.cluster`
+    pub cluster: Arc<str>,
     /// `node.metadata`, a struct
     pub metadata: MetadataValue,
     /// `node.locality.region`
     pub region: Arc<str>,
     /// `node.locality.zone`
     pub zone: Arc<str>,
+    /// `node.locality.sub_zone`
+    pub sub_zone: Arc<str>,
 }
 
 impl Default for NodeFacts {
     fn default() -> Self {
         Self {
             id: Arc::default(),
+            cluster: Arc::default(),
             metadata: MetadataValue::Struct(Vec::new()),
             region: Arc::default(),
             zone: Arc::default(),
+            sub_zone: Arc::default(),
         }
     }
 }

@@ -63,7 +63,7 @@ pub fn counted(counters: &Arc<CounterStore>) -> Vec<String> {
 /// A connection between `10.0.0.1:1000` and `10.0.0.2:80`.
 pub fn connection() -> ConnectionInfo {
     let (local, remote) = (([10, 0, 0, 2], 80).into(), ([10, 0, 0, 1], 1000).into());
-    ConnectionInfo::new(1, Address::Socket(local), Address::Socket(remote), "".into())
+    ConnectionInfo::new(1, Address::Socket(local), Address::Socket(remote), Arc::default())
 }
 
 /// A stream of [`connection`].

@@ -167,7 +167,7 @@ impl<'a> Facts<'a> {
             self.host = std::str::from_utf8(&host[..host.len().min(LONGEST_HOST)]).unwrap_or_default();
             self.service = self.host;
         }
-        match info.route_name.as_deref() {
+        match info.route_name() {
             Some("block_all") => return self.service = "BlackHoleCluster",
             Some("allow_any") => return self.service = "PassthroughCluster",
             _ => {}

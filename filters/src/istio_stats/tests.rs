@@ -1,13 +1,13 @@
-//! Names, labels and values: istio_stats.cc of Istio's data plane. The nodes and clusters are those of `/work/shared/istio/`.
+//! Names, labels and values: istio_stats.cc of Istio's data plane. The nodes and clusters are those that istiod makes of an `echo` service.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Stream};
 use sampan_filters_api::info::{
-    ByteCounts, CertificateInfo, ClusterFacts, FilterState, HostFacts, MetadataValue, TlsInfo,
+    ByteCounts, CertificateInfo, ClusterFacts, FilterState, HostFacts, MetadataValue, RouteFacts, TlsInfo,
 };
 use sampan_filters_api::network::NetworkFilterFactory;
 use sampan_filters_api::series::{Labels, Wanted};
@@ -335,7 +335,8 @@ fn the_service_is_what_the_cluster_says_or_the_request_names() {
     ] {
         let case = Case::client(yaml);
         let mut stream = outbound();
-        (stream.upstream.facts, stream.route_name) = (cluster, route.map(Into::into));
+        let facts = route.map(|name| RouteFacts { name: Some(name.into()), ..RouteFacts::default() });
+        (stream.upstream.facts, stream.route) = (cluster, facts.map(Arc::new));
         play(&*case.http(), &mut request(&[(":authority", "test:80")]), &mut stream, &[]);
         assert_eq!(some(&case.store.of("requests_total")[0], &names), expected, "{yaml} {route:?}");
     }
@@ -349,7 +350,7 @@ fn a_host_that_does_not_tell_is_known_by_its_endpoint() {
     stream.upstream.tls = None;
     let istio = tree(&[("workload", text("echo-v1;demo;echo;v1;Kubernetes"))]);
     let metadata = Some(Arc::new(tree(&[("istio", istio)])));
-    stream.upstream.host = Some(Rc::new(HostFacts { metadata }));
+    stream.upstream.host = Some(Rc::new(HostFacts { metadata, ..HostFacts::default() }));
     play(&*case.http(), &mut request(&[]), &mut stream, &[]);
     let names = [
         "destination_workload",

@@ -9,7 +9,7 @@ fn fields(fields: &[(&str, MetadataValue)]) -> MetadataValue {
     MetadataValue::Struct(fields.iter().map(|(key, value)| ((*key).into(), value.clone())).collect())
 }
 
-/// The node of `/work/shared/istio/sidecar-client-bootstrap.json`, what counts of it.
+/// The node of a client's sidecar, as Istio's bootstrap has it; what counts of it.
 fn node() -> MetadataValue {
     fields(&[
         ("CLUSTER_ID", string("Kubernetes")),

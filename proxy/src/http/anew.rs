@@ -62,8 +62,7 @@ pub(super) fn note_target(
     if let Some(hit) = hit {
         stream::note_route(context, shared, hit);
     } else {
-        (shared.info.route_name, shared.info.virtual_host) = (None, None);
-        shared.info.route_metadata = None;
+        shared.info.route = None;
     }
     let cluster = hit.and_then(|hit| stream::named_cluster(hit, random));
     shared.info.upstream.cluster = cluster.map(|cluster| cluster.name.clone());

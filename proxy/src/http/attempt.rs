@@ -135,7 +135,7 @@ impl Attempt<'_, '_, '_, '_> {
                 shared.info.upstream.attempted.push(address.clone());
                 shared.info.upstream.address = Some(address);
                 if !host.hostname.is_empty() {
-                    shared.info.upstream.hostname = Some(host.hostname.as_ref().into());
+                    shared.info.upstream.hostname = Some(host.hostname.clone());
                 }
             }
             header_ops::finish_request(relay.context, relay.plan, self.target.weighted, host, &mut shared);

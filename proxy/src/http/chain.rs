@@ -4,10 +4,11 @@
 //! are borrowed only while a hook runs; a hook that waits ([`Flow::Await`]) is waited for with nothing borrowed, so the other
 //! direction of the stream goes on. A stream whose configuration has no filter never comes here.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -47,9 +48,12 @@ pub struct Shared<'s> {
     pub trace: Option<Box<Trace>>,
     /// Redirects that were followed on the way to this request.
     pub redirects: Option<Box<Followed>>,
+    /// A filter waited for something.
+    pub waited: bool,
     /// Whether the client speaks gRPC, as its request said before filters saw it; none where there are no filters.
     pub grpc: Option<bool>,
-    filters: SmallVec<[Instance; 4]>,
+    filters: SmallVec<[Instance<'s>; 4]>,
+    discovered: &'s Discovered,
     phases: Phases,
 }
 
@@ -61,7 +65,7 @@ impl HttpFilterFactory for Missing {
         Phases::REQUEST_HEAD
     }
 
-    fn create(&self, _: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
+    fn create<'f>(&'f self, _: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {
         Some(Box::new(Missing))
     }
 }
@@ -73,10 +77,14 @@ impl HttpFilter for Missing {
     }
 }
 
-struct Instance {
+struct Instance<'s> {
     phases: Phases,
-    filter: Box<dyn HttpFilter>,
+    filter: Box<dyn HttpFilter + 's>,
 }
+
+/// What makes those filters of a stream whose configuration is discovered, held for as long as the stream is: in the order of the
+/// configured filters, empty where there are none such.
+pub type Discovered = OnceCell<Vec<Option<Arc<Extension>>>>;
 
 impl<'s> Shared<'s> {
     /// A stream without filters.
@@ -84,6 +92,7 @@ impl<'s> Shared<'s> {
         request: &'s mut RequestHead,
         response: &'s mut ResponseHead,
         info: &'s mut StreamInfo,
+        discovered: &'s Discovered,
     ) -> Self {
         Self {
             request,
@@ -94,8 +103,10 @@ impl<'s> Shared<'s> {
             clear_route: false,
             trace: None,
             redirects: None,
+            waited: false,
             grpc: None,
             filters: SmallVec::new(),
+            discovered,
             phases: Phases::NONE,
         }
     }
@@ -122,7 +133,7 @@ impl<'s> Shared<'s> {
     pub fn create_filters(
         &mut self,
         worker: &Rc<Worker>,
-        configured: &[ConfiguredFilter],
+        configured: &'s [ConfiguredFilter],
         hit: Option<&Hit<'_>>,
         random: u64,
     ) {
@@ -148,7 +159,22 @@ impl<'s> Shared<'s> {
             upstream: &upstream,
             calls: &WorkerCalls(worker),
         };
-        for filter in configured {
+        let discovered = self.discovered.get_or_init(|| {
+            let found = |filter: &ConfiguredFilter| match &filter.factory {
+                FilterSource::Fixed(_) => None,
+                FilterSource::Discovered { reference, .. } => {
+                    snapshot.extensions.entry(reference.slot).cloned()
+                }
+            };
+            let is_discovered =
+                |filter: &ConfiguredFilter| matches!(filter.factory, FilterSource::Discovered { .. });
+            if configured.iter().any(is_discovered) {
+                configured.iter().map(found).collect()
+            } else {
+                Vec::new()
+            }
+        });
+        for (place, filter) in configured.iter().enumerate() {
             let mut on = None;
             let mut routes: SmallVec<[&FilterConfig; 3]> = SmallVec::new();
             for entry in levels.iter().filter_map(|level| level.of(&filter.name)) {
@@ -161,10 +187,10 @@ impl<'s> Shared<'s> {
             if !on.unwrap_or(!filter.disabled) {
                 continue;
             }
-            let factory: &dyn HttpFilterFactory = match &filter.factory {
+            let factory: &'s dyn HttpFilterFactory = match &filter.factory {
                 FilterSource::Fixed(factory) => &**factory,
-                FilterSource::Discovered { reference, default, .. } => {
-                    match (snapshot.extensions.entry(reference.slot).map(|found| &**found), default) {
+                FilterSource::Discovered { default, .. } => {
+                    match (discovered.get(place).and_then(Option::as_deref), default) {
                         (Some(Extension::Http(factory)), _) | (_, Some(factory)) => &**factory,
                         _ => &Missing,
                     }
@@ -303,22 +329,32 @@ async fn run_places(
     Ok(())
 }
 
-/// The request head passes the chain, from a filter on, unless one of them holds it: which, and how much of its body.
-pub async fn request_head(
+/// The request head passes the chain, from a filter on, up to one that does not just let it pass: which, and what it wants.
+pub fn request_head(shared: &RefCell<Shared<'_>>, from: usize, end: bool) -> Option<(usize, Flow)> {
+    let mut shared = shared.borrow_mut();
+    (from..shared.filters.len()).find_map(|index| {
+        match shared.call(index, Phases::REQUEST_HEAD, |f, s| f.on_request_head(s, end)) {
+            Flow::Continue => None,
+            flow => Some((index, flow)),
+        }
+    })
+}
+
+/// The request head goes on from such a filter, unless one of them holds it: which, and how much of its body.
+pub async fn request_head_from(
     shared: &RefCell<Shared<'_>>,
-    from: usize,
+    (mut index, mut flow): (usize, Flow),
     end: bool,
 ) -> Result<Option<(usize, Hold)>, Box<LocalReply>> {
-    let count = shared.borrow().filters.len();
-    for index in from..count {
-        let flow = shared.borrow_mut().call(index, Phases::REQUEST_HEAD, |f, s| f.on_request_head(s, end));
-        if !matches!(flow, Flow::Continue)
-            && let Some(hold) = settled(shared, flow).await?
-        {
+    loop {
+        if let Some(hold) = settled(shared, flow).await? {
             return Ok(Some((index, hold)));
         }
+        match request_head(shared, index + 1, end) {
+            Some(next) => (index, flow) = next,
+            None => return Ok(None),
+        }
     }
-    Ok(None)
 }
 
 /// A filter learns of the body that it waited for.
@@ -340,7 +376,9 @@ async fn settled(shared: &RefCell<Shared<'_>>, mut flow: Flow) -> Result<Option<
             Flow::Reply(reply) => return Err(reply),
             Flow::Await(future) => {
                 let resume = future.await;
-                flow = shared.borrow_mut().resume(resume);
+                let mut shared = shared.borrow_mut();
+                shared.waited = true;
+                flow = shared.resume(resume);
             }
         }
     }

@@ -158,6 +158,7 @@ fn is_single(known: Known) -> bool {
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
+    use std::sync::Arc;
 
     use sampan_filters_api::format::Template;
     use sampan_filters_api::{Address, ConnectionInfo};
@@ -178,8 +179,8 @@ mod tests {
             direct_remote: local.clone(),
             local,
             start: Instant::now(),
-            listener_name: "l".into(),
-            filter_chain_name: "".into(),
+            listener: Arc::default(),
+            chain: None,
             requested_server_name: None,
             tls: None,
             transport_failure: std::borrow::Cow::Borrowed(""),

@@ -47,20 +47,20 @@ pub async fn request_head(
 ) -> Result<(), Stop> {
     let upgrades = shared.borrow().request.upgrade().is_some();
     let end = exchange.framing.is_empty() && !upgrades;
-    let mut from = 0;
+    // Most filters let most requests pass, and then there is no future to be made.
+    let mut stopped = chain::request_head(shared, 0, end);
     let mut read: Option<Box<Read>> = None;
-    while let Some((index, hold)) =
-        while_client_waits(context, shared, exchange, chain::request_head(shared, from, end)).await?
-    {
-        from = index + 1;
+    while let Some(at) = stopped {
+        let rest = chain::request_head_from(shared, at, end);
+        let Some((index, hold)) = while_client_waits(context, shared, exchange, rest).await? else { break };
         // There is nothing to wait for; a tunnel has no end to wait for.
-        if end || upgrades {
-            continue;
+        if !(end || upgrades) {
+            let mut held = read.take().unwrap_or_default();
+            Box::pin(more(context, shared, exchange, &mut held, hold)).await?;
+            while_client_waits(context, shared, exchange, chain::held(shared, index, &mut held.body)).await?;
+            read = Some(held);
         }
-        let mut held = read.take().unwrap_or_default();
-        Box::pin(more(context, shared, exchange, &mut held, hold)).await?;
-        while_client_waits(context, shared, exchange, chain::held(shared, index, &mut held.body)).await?;
-        read = Some(held);
+        stopped = chain::request_head(shared, index + 1, end);
     }
     if let Some(read) = read {
         give_back(exchange, &shared.borrow(), *read);

@@ -8,8 +8,6 @@
 //! ```
 //! Called by [`super::sides`] when a response head has come.
 
-use std::sync::Arc;
-
 use sampan_filters_api::{Known, RequestHead, ResponseHead};
 
 use super::anew;
@@ -22,7 +20,7 @@ use super::target::Target;
 use crate::telemetry::stats::kinds::{ClusterCounter, HttpRouterCounter};
 
 /// A route's name, where it has one.
-type Name = Option<Arc<str>>;
+type Name = Option<Box<str>>;
 
 /// The redirects that were followed on the way to a request.
 #[derive(Default)]
@@ -126,15 +124,15 @@ fn accepts(
     plain: bool,
     url: &Url<'_>,
 ) -> bool {
-    let name = &hit.route.payload.name;
+    let name = hit.route.payload.facts.name.as_deref();
     rules.predicates.iter().all(|predicate| match predicate {
         RedirectPredicate::PreviousRoutes => {
-            let from = &relay.plan.hit.route.payload.name;
+            let from = relay.plan.hit.route.payload.facts.name.as_deref();
             let known = shared.redirects.as_ref().map(|followed| &followed.routes[..]).unwrap_or_default();
-            !known.iter().any(|(old, to)| old == from && to == name)
+            !known.iter().any(|(old, to)| old.as_deref() == from && to.as_deref() == name)
         }
         RedirectPredicate::AllowListed(names) => {
-            names.iter().any(|allowed| **allowed == *name.as_deref().unwrap_or_default())
+            names.iter().any(|allowed| **allowed == *name.unwrap_or_default())
         }
         RedirectPredicate::SafeCrossScheme => !plain || !url.secure,
     })
@@ -158,8 +156,8 @@ fn rewrite(request: &mut RequestHead, url: &Url<'_>, rules: &InternalRedirects, 
 fn note(relay: &Relay<'_, '_, '_>, shared: &mut Shared<'_>, hit: Option<&Hit<'_>>, response: &ResponseHead) {
     let followed = shared.redirects.get_or_insert_default();
     followed.count += 1;
-    let to = hit.and_then(|hit| hit.route.payload.name.clone());
-    followed.routes.push((relay.plan.hit.route.payload.name.clone(), to));
+    let to = hit.and_then(|hit| hit.route.payload.facts.name.clone());
+    followed.routes.push((relay.plan.hit.route.payload.facts.name.clone(), to));
     anew::note_target(relay.context, shared, hit, relay.plan.random);
     shared.info.details = "internal_redirect".into();
     shared.info.response_code = response.status;

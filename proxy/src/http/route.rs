@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sampan_filters_api::http::RouteConfig as FilterConfig;
-use sampan_filters_api::info::MetadataValue;
+use sampan_filters_api::info::RouteFacts;
 use sampan_model::fraction::RuntimeFraction;
 use sampan_model::lb::Criteria;
 use sampan_model::retry::RetryPolicy;
@@ -103,8 +103,6 @@ impl ClusterNames for NoClusters {
 /// What a virtual host carries.
 #[derive(Default)]
 pub struct VirtualHostPayload {
-    /// `name`
-    pub name: Arc<str>,
     /// Header changes.
     pub headers: HeaderOps,
     /// `typed_per_filter_config`
@@ -125,10 +123,8 @@ pub struct VirtualHostPayload {
 
 /// What a route carries.
 pub struct RoutePayload {
-    /// `name`; none if empty
-    pub name: Option<Arc<str>>,
-    /// `metadata`, by namespace.
-    pub metadata: Option<Arc<MetadataValue>>,
+    /// What logs and filters may want to know.
+    pub facts: Arc<RouteFacts>,
     /// What to do.
     pub action: Action,
     /// Header changes.

@@ -299,7 +299,8 @@ impl Attempt<'_, '_, '_, '_> {
             shared.info.details = "via_upstream".into();
             shared.info.bytes.response_headers = shared.response.headers.byte_size() as u64;
             if self.relay.context.config.needs_facts {
-                shared.info.upstream.response_received.0 = Some(Instant::now());
+                // When the head was read.
+                shared.info.upstream.response_received.0 = Some(self.relay.progress.last_activity());
             }
             self.target.responded(status, || grpc_as_http(shared.request, shared.response));
             self.target.heard(&shared.response.headers, true);
@@ -325,7 +326,8 @@ impl Attempt<'_, '_, '_, '_> {
         shared.info.response_code = shared.response.status;
         header_ops::finish_response(self.relay.context, &mut shared);
         if self.relay.context.config.needs_facts {
-            let now = Instant::now();
+            let waited = held.is_some() || std::mem::take(&mut shared.waited);
+            let now = if waited { Instant::now() } else { self.relay.progress.last_activity() };
             shared.info.response_sent.0 = Some(now);
             if end {
                 (shared.info.upstream.response_received.1, shared.info.response_sent.1) =

@@ -14,7 +14,7 @@ use sampan_filters_api::{Flag, Headers, Known, LocalReply, Protocol, RequestHead
 use sampan_model::route::{ClusterRef, ClusterSpecifier, Redirect, RouteHit, WeightedTarget};
 
 use super::body::BodyReader;
-use super::chain::Shared;
+use super::chain::{Discovered, Shared};
 use super::config::HeaderOps;
 use super::connection::{CurrentRoutes, HttpContext};
 use super::demand;
@@ -107,8 +107,8 @@ pub async fn serve(
     response.clear();
     info.bytes.request_headers = request.headers.byte_size() as u64;
     let (wire, version) = (exchange.wire, exchange.version);
-    let shared = Shared::new(request, response, &mut info);
-    let shared = RefCell::new(shared);
+    let discovered = Discovered::new();
+    let shared = RefCell::new(Shared::new(request, response, &mut info, &discovered));
     let mut next = run(context, &shared, incoming, alarm, exchange, refusal).await;
     let ended = loop {
         match next {
@@ -155,7 +155,7 @@ pub fn unseen(context: &HttpContext, version: Protocol, flag: Flag, details: &'s
     info.response_code = status;
     context.stats.http.inc(HttpCounter::DownstreamRqRxReset);
     let (mut request, mut response) = (RequestHead::default(), ResponseHead::default());
-    finish(context, &mut Shared::new(&mut request, &mut response, &mut info));
+    finish(context, &mut Shared::new(&mut request, &mut response, &mut info, &Discovered::new()));
 }
 
 /// A request that was redirected is over, and logged; the one that it has become begins.
@@ -167,9 +167,9 @@ fn begin_anew(context: &HttpContext, shared: &mut Shared<'_>, exchange: &Exchang
     count_request(context, exchange.version);
 }
 
-async fn run<'c>(
-    context: &HttpContext,
-    shared: &RefCell<Shared<'_>>,
+async fn run<'c, 's>(
+    context: &'s HttpContext,
+    shared: &RefCell<Shared<'s>>,
     incoming: &mut ResponseHead,
     alarm: &mut Alarm,
     mut exchange: Exchange<'c>,
@@ -203,10 +203,12 @@ async fn run<'c>(
     let random = context.worker.with_rng(|rng| rng.u64(..));
     let mut hit = find(context, routes, &shared.borrow(), random);
     trace::begin(context, &mut shared.borrow_mut(), hit.as_ref());
+    let mut noted = false;
     if !context.config.filters.is_empty() {
         shared.borrow_mut().create_filters(&context.worker, &context.config.filters, hit.as_ref(), random);
         if let Some(hit) = &hit {
             note_route(context, &mut shared.borrow_mut(), hit);
+            noted = true;
         }
         let passed = hold::request_head(context, shared, &mut exchange).await;
         if let Err(Stop::Failure(failure)) = passed {
@@ -222,6 +224,7 @@ async fn run<'c>(
         exchange.framing = sides::reframed(exchange.framing, &shared.borrow().request.headers);
         if std::mem::take(&mut shared.borrow_mut().clear_route) {
             hit = find(context, routes, &shared.borrow(), random);
+            noted = false;
         }
     }
     // It has come to the router, whatever the router makes of it.
@@ -230,7 +233,9 @@ async fn run<'c>(
         context.stats.router.inc(HttpRouterCounter::NoRoute);
         return fail(context, shared, exchange.into_responder(), &Kind::NoRoute.into(), &[]).await.into();
     };
-    note_route(context, &mut shared.borrow_mut(), &hit);
+    if !noted {
+        note_route(context, &mut shared.borrow_mut(), &hit);
+    }
     let to_https = require_tls(&hit, &shared.borrow());
     if let Some(reply) = to_https {
         context.stats.router.inc(HttpRouterCounter::RqDirectResponse);
@@ -278,9 +283,7 @@ async fn routes<'c>(context: &'c HttpContext, shared: &RefCell<Shared<'_>>) -> C
 /// The facts of a route, for filters, logs and header formatters.
 pub(super) fn note_route(context: &HttpContext, shared: &mut Shared<'_>, hit: &Hit<'_>) {
     if context.config.needs_facts {
-        shared.info.route_name.clone_from(&hit.route.payload.name);
-        shared.info.route_metadata.clone_from(&hit.route.payload.metadata);
-        shared.info.virtual_host = Some(hit.host.payload().name.clone());
+        shared.info.route = Some(hit.route.payload.facts.clone());
     }
 }
 

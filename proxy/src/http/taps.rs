@@ -85,7 +85,8 @@ impl Tap for ResponseTap<'_, '_, '_, '_, '_> {
             Frame::End => {}
         }
         if frame.is_last() && relay.context.config.needs_facts {
-            let now = Instant::now();
+            let read_now = matches!(frame, Frame::Data(..));
+            let now = if read_now { relay.progress.last_activity() } else { Instant::now() };
             let mut shared = relay.shared.borrow_mut();
             (shared.info.upstream.response_received.1, shared.info.response_sent.1) = (Some(now), Some(now));
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sampan_filters_api::Address;
+use sampan_filters_api::info::{ChainFacts, ListenerFacts};
 use sampan_filters_api::network::NetworkFilterFactory;
 
 use super::filter_chain::ChainMatcher;
@@ -19,6 +20,8 @@ use crate::tls::context::ServerContext;
 pub struct Listener {
     /// `name`; generated where none is configured.
     pub name: Arc<str>,
+    /// What filters and logs may want to know.
+    pub facts: Arc<ListenerFacts>,
     /// Scope of its stats: `stat_prefix`, or the first address with `:` as `_`.
     pub stat_prefix: Arc<str>,
     /// `address` and `additional_addresses`.
@@ -72,8 +75,8 @@ pub struct ListenAddress {
 
 /// A filter chain.
 pub struct FilterChain {
-    /// `name`; may be empty.
-    pub name: Arc<str>,
+    /// What filters and logs may want to know.
+    pub facts: Arc<ChainFacts>,
     /// Network filters before the last one.
     pub filters: Vec<FilterSource<dyn NetworkFilterFactory>>,
     /// The last filter.

@@ -58,7 +58,7 @@ async fn admit<'l>(
 ) -> Option<Life<'l>> {
     // Nobody else has it yet, so to change it is not to copy it.
     let known = Rc::make_mut(&mut info);
-    known.filter_chain_name = chain.name.clone();
+    known.chain = Some(chain.facts.clone());
     let secured = match &chain.tls {
         None => Some(io),
         Some(tls) => handshake(tls, chain, listening, io, known).await,

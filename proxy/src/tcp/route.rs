@@ -138,7 +138,7 @@ async fn attempt(
     facts.host = Some(pool.facts().clone());
     facts.attempted.push(address.clone());
     facts.address = Some(address);
-    facts.hostname = (!host.hostname.is_empty()).then(|| (&*host.hostname).into());
+    facts.hostname = (!host.hostname.is_empty()).then(|| host.hostname.clone());
     let asked = Instant::now();
     facts.pool_requested = Some(asked);
     match connect::connect(cluster, &pool, permit, Offer::Nothing).await {

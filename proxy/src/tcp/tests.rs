@@ -5,6 +5,7 @@ mod stalled;
 use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -42,8 +43,8 @@ fn stream_info() -> StreamInfo {
         remote: nobody.clone(),
         direct_remote: nobody,
         start: Instant::now(),
-        listener_name: "".into(),
-        filter_chain_name: "".into(),
+        listener: Arc::default(),
+        chain: None,
         requested_server_name: None,
         tls: None,
         transport_failure: std::borrow::Cow::Borrowed(""),

@@ -35,7 +35,7 @@ pub(super) fn accepted<S: Into<Io> + Into<Accepted>>(
 ) {
     let active = listening.active.borrow().clone();
     let filtered = active.config.filters.is_some();
-    let info = Rc::new(ConnectionInfo::new(next_connection_id(), local, remote, active.config.name.clone()));
+    let info = Rc::new(ConnectionInfo::new(next_connection_id(), local, remote, active.config.facts.clone()));
     let Some(admission) = Admission::enter(worker, listening, active) else {
         let io: Io = socket.into();
         return io.reset_on_close();
@@ -89,7 +89,7 @@ async fn filter(
             }
         };
         let active = next.active.borrow().clone();
-        known.listener_name = active.config.name.clone();
+        known.listener = active.config.facts.clone();
         let worker = admission.worker.clone();
         // The new listener counts it before the old one lets go, so that the process never seems idle in between.
         let Some(entered) = Admission::enter_chosen(&worker, &next, active) else {

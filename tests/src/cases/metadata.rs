@@ -23,6 +23,33 @@ const TOLD: &str = "response_headers_to_add: [{header: {key: x-own, value: '%DYN
 /// A route with metadata, to a cluster and host that have some.
 const WHOSE: &str = r#"- {match: {prefix: /}, metadata: {filter_metadata: {own: {of: the route, n: 2}}}, route: {cluster: told}, response_headers_to_add: [{header: {key: x-told, value: '%METADATA(ROUTE:own:of)%/%METADATA(ROUTE:own)%/%METADATA(CLUSTER:own:of)%/%CLUSTER_METADATA(own:of)%/%METADATA(UPSTREAM_HOST:own:of)%/%UPSTREAM_METADATA(own:of)%/%UPSTREAM_METADATA(own:no)%'}}, {header: {key: x-cel, value: '%CEL(xds.route_metadata.filter_metadata["own"]["of"])%/%CEL(xds.cluster_metadata.filter_metadata.own.of)%/%CEL(xds.upstream_host_metadata.filter_metadata["own"]["of"])%/%CEL(xds.route_metadata.filter_metadata["own"]["no"])%/%CEL("other" in xds.route_metadata.filter_metadata)%'}}, {header: {key: x-upstream-state, value: '%UPSTREAM_FILTER_STATE(key:PLAIN)%/%CEL(upstream_filter_state["key"])%'}}]}"#;
 
+/// A listener, a filter chain and a virtual host that have metadata, and a host that is somewhere.
+const PLACES: &str = r#"
+traffic_direction: OUTBOUND
+metadata: {filter_metadata: {own: {of: the listener}}}
+filter_chains:
+- name: chain
+  metadata: {filter_metadata: {own: {of: the chain}}}
+  filters:
+  - name: hcm
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+      stat_prefix: places
+      access_log: $ACCESS_LOG
+      http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
+      route_config:
+        virtual_hosts:
+        - name: the host
+          domains: ["*"]
+          metadata: {filter_metadata: {own: {of: the virtual host}}}
+          routes:
+          - match: {prefix: /}
+            route: {cluster: told}
+            response_headers_to_add:
+            - {header: {key: x-told, value: "%METADATA(LISTENER:own:of)%/%METADATA(LISTENER_FILTER_CHAIN:own:of)%/%METADATA(VIRTUAL_HOST:own:of)%/%METADATA(VIRTUAL_HOST:own)%/%METADATA(LISTENER:no:of)%"}}
+            - {header: {key: x-cel, value: "%CEL(xds.listener_metadata.filter_metadata['own']['of'])%/%CEL(xds.virtual_host_metadata.filter_metadata['own']['of'])%/%CEL(xds.listener_direction)%/%CEL(xds.virtual_host_name)%/%CEL(xds.filter_chain_name)%/%CEL(xds.node.cluster == '')%/%CEL(xds.node.locality.zone)%/%CEL(upstream.locality.region)%/%CEL(upstream.locality.sub_zone == '')%"}}
+"#;
+
 fn text(key: &str, more: &str, format: &str) -> String {
     format!(
         "{{object_key: {key}, factory_key: envoy.string, {more} format_string: {{text_format_source: {{inline_string: '{format}'}}}}}}"
@@ -94,6 +121,7 @@ filter_chains:
         .listener_of("tcp-cluster", &by_connection("tcp-cluster", "tcp"))
         .listener_of("tcp-no-cluster", &by_connection("tcp-no-cluster", "nowhere"))
         .http("told", "", WHOSE)
+        .listener_of("places", PLACES)
         .clusters(
             "- name: told
   type: STATIC
@@ -101,7 +129,8 @@ filter_chains:
   load_assignment:
     cluster_name: told
     endpoints:
-    - lb_endpoints:
+    - locality: {region: here}
+      lb_endpoints:
       - {metadata: {filter_metadata: {own: {of: the host}}}, endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $PORT(a)}}}}",
         )
         .http_filters("copy", &copying, &routes(own_rules))
@@ -143,6 +172,9 @@ fn cases() -> Vec<Case> {
     };
     vec![
         with("whose", "told", "/", "").want_in("h:x-told", "the route"),
+        with("places", "places", "/", "")
+            .want_in("h:x-told", "the listener/the chain/the virtual host/")
+            .want_in("h:x-cel", "here"),
         with(
             "copied",
             "copy",

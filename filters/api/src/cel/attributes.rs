@@ -13,6 +13,7 @@ use crate::head::RequestHead;
 use crate::headers::Headers;
 use crate::info::{Address, MetadataOf, StateObject, StreamInfo, TlsInfo};
 use crate::known::Known;
+use crate::node::NodeFacts;
 
 /// What an expression needs: a field of a root, or all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,8 +107,9 @@ static ROOTS: [Root; 12] = [
             "uri_san_peer_certificate",
             "sha256_peer_certificate_digest",
             "cx_pool_ready_duration",
+            "locality",
         ],
-        missing: &["locality"],
+        missing: &[],
     },
     Root { name: "metadata", fields: &["filter_metadata"], missing: &["typed_filter_metadata"] },
     Root { name: "filter_state", fields: &[], missing: &[] },
@@ -125,14 +127,12 @@ static ROOTS: [Root; 12] = [
             "cluster_metadata",
             "route_metadata",
             "upstream_host_metadata",
-        ],
-        missing: &[
-            "node",
             "virtual_host_metadata",
-            "upstream_host_locality_metadata",
             "listener_metadata",
             "listener_direction",
+            "node",
         ],
+        missing: &["upstream_host_locality_metadata"],
     },
 ];
 
@@ -222,12 +222,16 @@ fn value(root: &str, field: &str, context: &FormatContext<'_>) -> Option<Value> 
         "metadata" => Some(metadata(info)),
         "xds" => match field {
             "cluster_name" => shared(info.upstream.cluster.as_deref()),
-            "route_name" => shared(info.route_name.as_deref()),
-            "virtual_host_name" => shared(info.virtual_host.as_deref()),
+            "route_name" => shared(info.route_name()),
+            "virtual_host_name" => shared(info.route.as_ref().map(|route| &*route.host.name)),
             "cluster_metadata" => configured(info, MetadataOf::Cluster),
             "route_metadata" => configured(info, MetadataOf::Route),
             "upstream_host_metadata" => configured(info, MetadataOf::Host),
-            _ => Some(text(&info.connection.filter_chain_name)),
+            "virtual_host_metadata" => configured(info, MetadataOf::VirtualHost),
+            "listener_metadata" => configured(info, MetadataOf::Listener),
+            "listener_direction" => Some(number(info.connection.listener.direction as u64)),
+            "node" => Some(node(&info.connection.listener.node)),
+            _ => Some(text(info.connection.chain_name())),
         },
         _ => None,
     }
@@ -313,8 +317,29 @@ fn upstream(field: &str, info: &StreamInfo) -> Option<Value> {
             let ready = upstream.pool_ready?;
             Some(duration(ready.saturating_duration_since(info.start)))
         }
+        "locality" => {
+            let place = &upstream.host.as_ref()?.locality;
+            Some(locality(&place.region, &place.zone, &place.sub_zone))
+        }
         field => upstream.tls.as_deref().and_then(|session| tls(field, session)),
     }
+}
+
+/// In the shape of `envoy.config.core.v3.Locality`.
+fn locality(region: &str, zone: &str, sub_zone: &str) -> Value {
+    let fields = [("region", region), ("zone", zone), ("sub_zone", sub_zone)];
+    map(fields.into_iter().map(|(key, value)| (text_key(key), text(value))))
+}
+
+/// In the shape of `envoy.config.core.v3.Node`.
+fn node(node: &NodeFacts) -> Value {
+    let fields = [
+        ("id", text(&node.id)),
+        ("cluster", text(&node.cluster)),
+        ("metadata", json(&node.metadata)),
+        ("locality", locality(&node.region, &node.zone, &node.sub_zone)),
+    ];
+    map(fields.into_iter().map(|(key, value)| (text_key(key), value)))
 }
 
 fn tls(field: &str, session: &TlsInfo) -> Option<Value> {

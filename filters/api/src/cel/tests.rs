@@ -1,17 +1,38 @@
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::*;
 use crate::head::{Protocol, RequestHead, ResponseHead};
-use crate::info::{Address, ConnectionInfo, FilterState, MetadataValue, StateObject, StreamInfo};
+use crate::info::{
+    Address, ConnectionInfo, FilterState, HostFacts, ListenerFacts, LocalityFacts, MetadataValue, RouteFacts,
+    StateObject, StreamInfo, VirtualHostFacts,
+};
+use crate::node::{Direction, NodeFacts};
+
+/// Metadata of one value.
+fn metadata(value: &str) -> MetadataValue {
+    let own = MetadataValue::Struct(vec![("k".into(), MetadataValue::String(value.into()))]);
+    MetadataValue::Struct(vec![("ns".into(), own)])
+}
 
 fn info() -> StreamInfo {
     let address = |port| Address::Socket(([10, 0, 0, 1], port).into());
-    let connection = ConnectionInfo::new(7, address(80), address(4242), "l".into());
+    let connection = ConnectionInfo::new(
+        7,
+        address(80),
+        address(4242),
+        Arc::new(ListenerFacts {
+            name: "l".into(),
+            metadata: Some(metadata("listener")),
+            direction: Direction::Outbound,
+            node: Arc::new(NodeFacts { id: "n".into(), zone: "z".into(), ..NodeFacts::default() }),
+        }),
+    );
     let mut info = StreamInfo::new(Rc::new(connection), Instant::now(), SystemTime::now());
     info.protocol = Some(Protocol::Http11);
-    info.route_name = Some("r".into());
+    info.route = Some(Arc::new(RouteFacts { name: Some("r".into()), ..RouteFacts::default() }));
     info.metadata.set("ns", "k", MetadataValue::String("v".into()));
     info.bytes.received = 3;
     info
@@ -83,14 +104,22 @@ fn attributes_of_a_request() {
 #[test]
 fn what_the_configuration_says_has_the_shape_of_metadata() {
     let mut info = info();
-    let own = MetadataValue::Struct(vec![("k".into(), MetadataValue::String("v".into()))]);
-    info.route_metadata = Some(Arc::new(MetadataValue::Struct(vec![("ns".into(), own)])));
+    let host = VirtualHostFacts { name: "vh".into(), metadata: Some(metadata("host")) };
+    let route = RouteFacts { name: None, metadata: Some(metadata("route")), host: Arc::new(host) };
+    info.route = Some(Arc::new(route));
+    let place = LocalityFacts { region: "r".into(), ..LocalityFacts::default() };
+    info.upstream.host = Some(Rc::new(HostFacts { metadata: None, locality: place }));
     let mut upstream = FilterState::default();
     upstream.set("key", Rc::new(Word));
     info.upstream.state = Some(Rc::new(RefCell::new(upstream)));
     let context = FormatContext::new(&info, Instant::now(), SystemTime::now());
     let holds = |text: &str| Expression::parse(text).unwrap().holds(&context);
-    assert!(holds("xds.route_metadata.filter_metadata['ns']['k'] == 'v'"));
+    assert!(holds("xds.route_metadata.filter_metadata['ns']['k'] == 'route'"));
+    assert!(holds("xds.virtual_host_metadata.filter_metadata.ns.k == 'host'"));
+    assert!(holds("xds.listener_metadata.filter_metadata.ns.k == 'listener' && xds.listener_direction == 2"));
+    assert!(holds("xds.virtual_host_name == 'vh' && !has(xds.route_name)"));
+    assert!(holds("xds.node.id == 'n' && xds.node.locality.zone == 'z' && xds.node.cluster == ''"));
+    assert!(holds("upstream.locality.region == 'r' && upstream.locality.zone == ''"));
     assert!(!holds("xds.cluster_metadata.filter_metadata['ns']['k'] == 'v'"));
     assert!(!holds("has(xds.upstream_host_metadata)"));
     assert!(holds("upstream_filter_state['key'] == b'word' && !('key' in filter_state)"));
@@ -132,8 +161,7 @@ fn a_response_has_its_own() {
 fn what_cannot_be_is_refused() {
     let refused = |text: &str| Expression::parse(text).unwrap_err().reason;
     assert!(refused("[1, 2].exists(x, x > 1)").contains("comprehensions"));
-    assert!(refused("xds.node.id == ''").contains("xds.node is not supported"));
-    assert!(refused("upstream.locality.zone == ''").contains("not supported"));
+    assert!(refused("has(xds.upstream_host_locality_metadata)").contains("is not supported"));
     for bad in ["", "1 +", "request.", &"(".repeat(200), &"1+".repeat(20_000)] {
         assert!(Expression::parse(bad).is_err(), "{bad:.20}");
     }

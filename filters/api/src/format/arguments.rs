@@ -86,6 +86,9 @@ pub(crate) fn typed_metadata(call: &Call<'_>) -> Result<Operator, Fault> {
     let of = |kind| match kind {
         "DYNAMIC" => Some(MetadataOf::Stream),
         "ROUTE" => Some(MetadataOf::Route),
+        "VIRTUAL_HOST" => Some(MetadataOf::VirtualHost),
+        "LISTENER" => Some(MetadataOf::Listener),
+        "LISTENER_FILTER_CHAIN" => Some(MetadataOf::Chain),
         "CLUSTER" => Some(MetadataOf::Cluster),
         "UPSTREAM_HOST" => Some(MetadataOf::Host),
         _ => None,
@@ -95,7 +98,7 @@ pub(crate) fn typed_metadata(call: &Call<'_>) -> Result<Operator, Fault> {
         Some((of, path)) => Ok(metadata(of, path)),
         None => Err(fault(
             format!("'{}' is not supported by this version", call.argument),
-            "METADATA(TYPE:namespace:key) has the types DYNAMIC, ROUTE, CLUSTER and UPSTREAM_HOST",
+            "METADATA(TYPE:namespace:key) has the types DYNAMIC, LISTENER, LISTENER_FILTER_CHAIN, VIRTUAL_HOST, ROUTE, CLUSTER and UPSTREAM_HOST",
         )),
     }
 }

@@ -160,10 +160,10 @@ static TABLE: &[Row] = &[
     with("ENVIRONMENT", Required, |c| Ok(facts::environment(c.argument))),
     with("HOSTNAME", Nothing, |_| Ok(facts::hostname())),
     // Names and numbers
-    text("ROUTE_NAME", |c, out| facts::put(c.info.route_name.as_deref(), out)),
+    text("ROUTE_NAME", |c, out| facts::put(c.info.route_name(), out)),
     text("VIRTUAL_CLUSTER_NAME", |c, out| facts::put(c.info.virtual_cluster.as_deref(), out)),
-    text("FILTER_CHAIN_NAME", |c, out| facts::put_full(&c.info.connection.filter_chain_name, out)),
-    text("LISTENER_NAME", |c, out| facts::put_full(&c.info.connection.listener_name, out)),
+    text("FILTER_CHAIN_NAME", |c, out| facts::put_full(c.info.connection.chain_name(), out)),
+    text("LISTENER_NAME", |c, out| facts::put_full(&c.info.connection.listener.name, out)),
     text("ACCESS_LOG_TYPE", |c, out| facts::put(Some(c.log_type.name()), out)),
     text("STREAM_ID", |c, out| facts::put_lossy(c.info.stream_id.as_deref(), out)),
     text("UNIQUE_ID", facts::unique_id),

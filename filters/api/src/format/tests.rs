@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::info::{
-    CertificateInfo, ClusterFacts, FilterState, HostFacts, MetadataValue, StateObject, TlsInfo,
+    CertificateInfo, ChainFacts, ClusterFacts, FilterState, HostFacts, ListenerFacts, MetadataValue,
+    RouteFacts, StateObject, TlsInfo, VirtualHostFacts,
 };
 use crate::{Address, ConnectionInfo, Flag, Flags, Headers, Known, Protocol};
 use crate::{RequestHead, ResponseHead, StreamInfo};
@@ -46,8 +47,12 @@ impl Fixture {
             remote: address("127.0.0.1:5000"),
             direct_remote: address("127.0.0.1:5000"),
             start,
-            listener_name: "lis".into(),
-            filter_chain_name: "fc".into(),
+            listener: Arc::new(ListenerFacts {
+                name: "lis".into(),
+                metadata: Some(of_ns("the listener")),
+                ..ListenerFacts::default()
+            }),
+            chain: Some(Arc::new(ChainFacts { name: "fc".into(), metadata: Some(of_ns("the chain")) })),
             requested_server_name: None,
             tls: None,
             transport_failure: std::borrow::Cow::Borrowed(""),
@@ -67,7 +72,7 @@ impl Fixture {
         info.protocol = Some(Protocol::Http11);
         info.response_code = 200;
         info.details = "via_upstream".into();
-        info.route_name = Some("rt".into());
+        info.route = Some(Arc::new(RouteFacts { name: Some("rt".into()), ..RouteFacts::default() }));
         info.bytes.sent = 5;
         info.upstream.address = Some(address("127.0.0.1:43783"));
         info.upstream.attempted = [address("127.0.0.1:1"), address("[::1]:2")].into_iter().collect();
@@ -111,6 +116,11 @@ impl Fixture {
 
 fn string(text: &str) -> MetadataValue {
     MetadataValue::String(text.into())
+}
+
+/// Metadata of one value.
+fn of_ns(value: &str) -> MetadataValue {
+    object(vec![("ns", object(vec![("of", string(value))]))])
 }
 
 fn object(fields: Vec<(&str, MetadataValue)>) -> MetadataValue {
@@ -260,15 +270,22 @@ fn metadata_state_and_names() {
     let mut upstream = FilterState::default();
     upstream.set("theirs", Rc::new(Word));
     fixture.info.upstream.state = Some(Rc::new(RefCell::new(upstream)));
-    let of = |whose| Some(Arc::new(object(vec![("ns", object(vec![("of", string(whose))]))])));
-    fixture.info.route_metadata = of("the route");
+    let of = |whose| Some(Arc::new(of_ns(whose)));
+    let host = VirtualHostFacts { name: "vh".into(), metadata: Some(of_ns("the virtual host")) };
+    let route = RouteFacts { name: None, metadata: Some(of_ns("the route")), host: Arc::new(host) };
+    fixture.info.route = Some(Arc::new(route));
     let cluster = ClusterFacts { metadata: of("the cluster"), ..ClusterFacts::default() };
     fixture.info.upstream.facts = Some(Rc::new(cluster));
-    fixture.info.upstream.host = Some(Rc::new(HostFacts { metadata: of("the host") }));
+    fixture.info.upstream.host =
+        Some(Rc::new(HostFacts { metadata: of("the host"), ..HostFacts::default() }));
     fixture.check(&[
         (
             "%METADATA(ROUTE:ns:of)% %METADATA(ROUTE:ns)% %METADATA(ROUTE:x:of)%",
             "the route {\"of\":\"the route\"} -",
+        ),
+        (
+            "%METADATA(LISTENER:ns:of)% %METADATA(LISTENER_FILTER_CHAIN:ns:of)% %METADATA(VIRTUAL_HOST:ns:of)%",
+            "the listener the chain the virtual host",
         ),
         ("%METADATA(CLUSTER:ns:of)% %CLUSTER_METADATA(ns:of)%", "the cluster the cluster"),
         (

@@ -54,4 +54,17 @@ impl ClusterFacts {
 pub struct HostFacts {
     /// `metadata`, by namespace.
     pub metadata: Option<Arc<MetadataValue>>,
+    /// Where it is.
+    pub locality: LocalityFacts,
+}
+
+/// What the configuration says of where a host is.
+#[derive(Clone, Debug, Default)]
+pub struct LocalityFacts {
+    /// `region`
+    pub region: Box<str>,
+    /// `zone`
+    pub zone: Box<str>,
+    /// `sub_zone`
+    pub sub_zone: Box<str>,
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Address, DynamicMetadata, FilterState, TlsInfo};
+use super::{Address, ChainFacts, DynamicMetadata, FilterState, ListenerFacts, TlsInfo};
 
 /// What is known of the downstream connection; shared by its streams.
 #[derive(Clone, Debug)]
@@ -23,10 +23,10 @@ pub struct ConnectionInfo {
     pub direct_remote: Address,
     /// When it was accepted.
     pub start: Instant,
-    /// The listener's name.
-    pub listener_name: Arc<str>,
-    /// The filter chain's name; empty if it has none.
-    pub filter_chain_name: Arc<str>,
+    /// The listener.
+    pub listener: Arc<ListenerFacts>,
+    /// The filter chain, once one is chosen.
+    pub chain: Option<Arc<ChainFacts>>,
     /// SNI
     pub requested_server_name: Option<Arc<str>>,
     /// The TLS session, where the connection is TLS.
@@ -34,14 +34,14 @@ pub struct ConnectionInfo {
     /// Why the TLS handshake failed; empty if it did not.
     pub transport_failure: Cow<'static, str>,
     /// What listener filters found out besides; none where there are no such filters.
-    pub facts: Option<Box<ListenerFacts>>,
+    pub facts: Option<Box<Findings>>,
     /// Filter state for as long as the connection lives; see [`StreamInfo::state`](super::StreamInfo::state).
     pub state: RefCell<FilterState>,
 }
 
 /// What listener filters found out about a connection, besides its addresses.
 #[derive(Clone, Debug, Default)]
-pub struct ListenerFacts {
+pub struct Findings {
     /// The socket's own local address, where [`ConnectionInfo::local`] is another.
     pub direct_local: Option<Address>,
     /// What the client's first bytes are: `tls`, or none that is known.
@@ -103,7 +103,7 @@ pub struct OriginalSource {
 
 impl ConnectionInfo {
     /// A connection from `remote` to `local`, accepted now.
-    pub fn new(id: u64, local: Address, remote: Address, listener_name: Arc<str>) -> Self {
+    pub fn new(id: u64, local: Address, remote: Address, listener: Arc<ListenerFacts>) -> Self {
         Self {
             id,
             local,
@@ -111,8 +111,8 @@ impl ConnectionInfo {
             remote: remote.clone(),
             direct_remote: remote,
             start: Instant::now(),
-            listener_name,
-            filter_chain_name: Arc::default(),
+            listener,
+            chain: None,
             requested_server_name: None,
             tls: None,
             transport_failure: Cow::Borrowed(""),
@@ -121,8 +121,13 @@ impl ConnectionInfo {
         }
     }
 
+    /// The filter chain's name; empty if it has none.
+    pub fn chain_name(&self) -> &str {
+        self.chain.as_ref().map_or("", |chain| &chain.name)
+    }
+
     /// The facts, to add to.
-    pub fn facts_mut(&mut self) -> &mut ListenerFacts {
+    pub fn facts_mut(&mut self) -> &mut Findings {
         self.facts.get_or_insert_default()
     }
 

@@ -41,6 +41,12 @@ pub enum MetadataOf {
     Stream,
     /// The matched route's.
     Route,
+    /// The matched virtual host's.
+    VirtualHost,
+    /// The listener's.
+    Listener,
+    /// The filter chain's.
+    Chain,
     /// The cluster's that was chosen.
     Cluster,
     /// The host's that was chosen.

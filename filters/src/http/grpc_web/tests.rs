@@ -57,7 +57,8 @@ fn trailers_end_the_body() {
     let cluster = Arc::from("c");
     let mut info = info();
     let begin = sampan_filters_api::http::Start { cluster: Some(&cluster), ..start(&head, &info, &[]) };
-    let mut filter = factory(&store).create(&begin).unwrap();
+    let factory = factory(&store);
+    let mut filter = factory.create(&begin).unwrap();
     let mut response = ResponseHead { status: 200, headers: Headers::new() };
     response.headers.append("content-type", "application/grpc");
     let mut stream = Stream { request: &mut head, response: None, info: &mut info, clear_route: &mut false };
@@ -90,7 +91,8 @@ fn other_answers_are_told_as_a_status() {
     let store = Arc::default();
     let mut head = request(&[("content-type", "application/grpc-web")]);
     let mut info = info();
-    let mut filter = factory(&store).create(&start(&head, &info, &[])).unwrap();
+    let factory = factory(&store);
+    let mut filter = factory.create(&start(&head, &info, &[])).unwrap();
     let mut response = ResponseHead { status: 503, headers: Headers::new() };
     let mut stream = Stream {
         request: &mut head,

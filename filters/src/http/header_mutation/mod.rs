@@ -83,12 +83,11 @@ pub struct HeaderMutation {
     pub most_specific_last: bool,
 }
 
-/// The filter itself, and the levels of a route.
-const LEVELS: usize = 5;
-
 /// One stream.
-struct Instance {
-    levels: [Option<Arc<Mutations>>; LEVELS],
+struct Instance<'f> {
+    own: &'f Mutations,
+    /// Those of the route, in the order in which they are made.
+    levels: Vec<Arc<Mutations>>,
 }
 
 impl HttpFilterFactory for HeaderMutation {
@@ -99,24 +98,26 @@ impl HttpFilterFactory for HeaderMutation {
             .and(Phases::RESPONSE_TRAILERS)
     }
 
-    fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
-        let mut levels = [Some(Arc::clone(&self.all)), None, None, None, None];
-        let mut found = 0;
-        for (place, level) in levels[1..].iter_mut().zip(start.levels::<Mutations>()) {
-            *place = Some(level);
-            found += 1;
-        }
+    fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {
+        let mut levels: Vec<_> = start.levels().collect();
         if self.most_specific_last {
-            levels[1..=found].reverse();
+            levels.reverse();
         }
-        Some(Box::new(Instance { levels }))
+        Some(Box::new(Instance { own: &self.all, levels }))
     }
 }
 
-impl HttpFilter for Instance {
+impl Instance<'_> {
+    /// The filter's own changes, then those of the route.
+    fn levels(&self) -> impl Iterator<Item = &Mutations> {
+        std::iter::once(self.own).chain(self.levels.iter().map(|level| &**level))
+    }
+}
+
+impl HttpFilter for Instance<'_> {
     fn phases(&self) -> Option<Phases> {
         let mut phases = Phases::NONE;
-        for level in self.levels.iter().flatten() {
+        for level in self.levels() {
             for (takes_part, phase) in [
                 (!level.request.is_empty() || !level.query.is_empty(), Phases::REQUEST_HEAD),
                 (!level.request_trailers.is_empty(), Phases::REQUEST_TRAILERS),
@@ -132,7 +133,7 @@ impl HttpFilter for Instance {
     }
 
     fn on_request_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
-        for level in self.levels.iter().flatten() {
+        for level in self.levels() {
             for mutation in &level.request {
                 mutation.change_request(stream);
             }
@@ -142,21 +143,21 @@ impl HttpFilter for Instance {
     }
 
     fn on_response_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
-        for mutation in self.levels.iter().flatten().flat_map(|level| &level.response) {
+        for mutation in self.levels().flat_map(|level| &level.response) {
             mutation.change_response(stream);
         }
         Flow::Continue
     }
 
     fn on_request_trailers(&mut self, stream: &mut Stream<'_>, trailers: &mut Headers) -> Flow {
-        for mutation in self.levels.iter().flatten().flat_map(|level| &level.request_trailers) {
+        for mutation in self.levels().flat_map(|level| &level.request_trailers) {
             mutation.change_headers(trailers, stream);
         }
         Flow::Continue
     }
 
     fn on_response_trailers(&mut self, stream: &mut Stream<'_>, trailers: &mut Headers) -> Flow {
-        for mutation in self.levels.iter().flatten().flat_map(|level| &level.response_trailers) {
+        for mutation in self.levels().flat_map(|level| &level.response_trailers) {
             mutation.change_headers(trailers, stream);
         }
         Flow::Continue

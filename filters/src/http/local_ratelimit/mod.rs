@@ -12,6 +12,7 @@ pub mod config;
 mod tests;
 
 use std::any::Any;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -85,8 +86,8 @@ const SHADOW: usize = 4;
 pub struct LocalRateLimit(pub Arc<Limits>);
 
 /// One stream.
-struct Instance {
-    limits: Arc<Limits>,
+struct Instance<'f> {
+    limits: Which<'f>,
     enforced: bool,
     /// Rate limits of the route and of its virtual host, where they count.
     routes: [Option<Arc<RouteLimits>>; 2],
@@ -95,13 +96,30 @@ struct Instance {
     bucket: Option<Arc<Bucket>>,
 }
 
+/// Whose configuration counts.
+enum Which<'f> {
+    Own(&'f Limits),
+    Route(Arc<Limits>),
+}
+
+impl Deref for Which<'_> {
+    type Target = Limits;
+
+    fn deref(&self) -> &Limits {
+        match self {
+            Which::Own(own) => own,
+            Which::Route(route) => route,
+        }
+    }
+}
+
 impl HttpFilterFactory for LocalRateLimit {
     fn phases(&self) -> Phases {
         Phases::REQUEST_HEAD.and(Phases::RESPONSE_HEAD)
     }
 
-    fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
-        let limits = start.route::<Limits>().unwrap_or_else(|| Arc::clone(&self.0));
+    fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {
+        let limits = start.route::<Limits>().map_or(Which::Own(&self.0), Which::Route);
         if !limits.enabled.holds(start.runtime, fastrand::u64(..)) {
             return None;
         }
@@ -132,7 +150,7 @@ impl Limits {
     }
 }
 
-impl HttpFilter for Instance {
+impl HttpFilter for Instance<'_> {
     fn phases(&self) -> Option<Phases> {
         // Descriptors can say for themselves that the response is to tell of them.
         let tells = self.limits.told || self.limits.limiter.has_limits();
@@ -189,7 +207,7 @@ impl HttpFilter for Instance {
     }
 }
 
-impl Instance {
+impl Instance<'_> {
     fn descriptors(&self, stream: &Stream<'_>) -> Vec<Descriptor> {
         let limits = &*self.limits;
         if !limits.limiter.has_limits() {

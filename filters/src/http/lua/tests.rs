@@ -24,7 +24,8 @@ impl Script {
     fn new(code: &str, fields: &[(&str, &str)]) -> Self {
         let store: Arc<CounterStore> = Arc::default();
         let compiled = config::compile(&bytes::<pb::Lua>(&yaml(code)), &with_counters(&store));
-        let factory = compiled.unwrap_or_else(|errors| panic!("{errors:?}"));
+        // The filter borrows from it; it stays until the tests are over.
+        let factory = Box::leak(Box::new(compiled.unwrap_or_else(|errors| panic!("{errors:?}"))));
         let (request, info) = (request(fields), info());
         let filter =
             factory.create(&testing::start(&request, &info, &[])).expect("the script has a function");

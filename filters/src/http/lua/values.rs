@@ -67,7 +67,7 @@ pub(super) fn fact(info: &StreamInfo, name: &str) -> Option<String> {
     let connection = &info.connection;
     match name {
         "protocol" => info.protocol.map(|protocol| protocol.name().to_owned()),
-        "routeName" => Some(info.route_name.as_deref().unwrap_or_default().to_owned()),
+        "routeName" => Some(info.route_name().unwrap_or_default().to_owned()),
         "virtualClusterName" => Some(info.virtual_cluster.as_deref().unwrap_or_default().to_owned()),
         "downstreamLocalAddress" => Some(connection.local.to_string()),
         "downstreamDirectLocalAddress" => Some(connection.direct_local().to_string()),

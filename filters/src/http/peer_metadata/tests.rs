@@ -23,15 +23,15 @@ fn factory(yaml: &str, workload: &str) -> Arc<dyn HttpFilterFactory> {
     config::compile(&wire, &FilterContext { node: &node, ..context() }).unwrap()
 }
 
-struct Run {
-    filter: Box<dyn HttpFilter>,
+struct Run<'f> {
+    filter: Box<dyn HttpFilter + 'f>,
     request: RequestHead,
     response: ResponseHead,
     info: StreamInfo,
 }
 
-impl Run {
-    fn new(factory: &dyn HttpFilterFactory, request: RequestHead, facts: Option<ClusterFacts>) -> Self {
+impl<'f> Run<'f> {
+    fn new(factory: &'f dyn HttpFilterFactory, request: RequestHead, facts: Option<ClusterFacts>) -> Self {
         let (info, name, facts) = (info(), Arc::from("c"), facts.map(Rc::new));
         let upstream = || facts.clone();
         let filter = {
@@ -133,7 +133,8 @@ fn the_first_way_that_works_counts() {
     assert_eq!(run.peer(peer::DOWNSTREAM).as_deref(), Some("service=b,app=b"));
     assert_eq!(shown(&run.request.headers), ["baggage: service.name=b"]);
     let yaml = "{upstream_propagation: [{istio_headers: {}}], additional_labels: [role]}";
-    let mut out = Run::new(&*factory(yaml, "client"), request(&[baggage]), None);
+    let client = factory(yaml, "client");
+    let mut out = Run::new(&*client, request(&[baggage]), None);
     out.ask();
     let mut run = Run::new(&*server, out.request.clone(), None);
     run.ask();

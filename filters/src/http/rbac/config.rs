@@ -6,7 +6,7 @@ use sampan_api::envoy::extensions::filters::http::rbac::v3 as pb;
 use sampan_api::{MessageSupport, Support};
 use sampan_filters_api::http::{HttpFilterFactory, RouteConfig};
 
-use super::{Access, COUNTERS, Keys, Own, Rbac, SHADOW_COUNTERS, Words};
+use super::{Access, COUNTERS, Keys, Rbac, SHADOW_COUNTERS, Words};
 use crate::config::rbac::{Tracking, rules, tree};
 use crate::config::{Compiled, FilterContext, payload};
 use crate::rbac::Engine;
@@ -40,14 +40,14 @@ pub fn compile(bytes: &[u8], context: &FilterContext<'_>) -> Compiled<Arc<dyn Ht
     let proto: pb::Rbac = payload(bytes)?;
     let (prefix, shadow_prefix) = prefixes(&proto, context);
     let access = Arc::new(access(&proto, "", context)?);
-    let own = Own {
+    let rbac = Rbac {
         access,
         counters: context.counters.counters(&dotted(&prefix), COUNTERS),
         shadow_counters: context.counters.counters(&dotted(&shadow_prefix), SHADOW_COUNTERS),
         words: Words::default(),
         unmatched: OnceLock::new(),
     };
-    Ok(Arc::new(Rbac { own: Arc::new(own) }))
+    Ok(Arc::new(rbac))
 }
 
 /// Compiles the configuration of a route or virtual host; without one, all pass.

@@ -85,13 +85,6 @@ pub const SHADOW_COUNTERS: &[&str] = &["shadow_allowed", "shadow_denied"];
 /// The factory.
 #[derive(Debug)]
 pub struct Rbac {
-    /// What streams share.
-    pub own: Arc<Own>,
-}
-
-/// The filter, apart from what a route has of its own.
-#[derive(Debug)]
-pub struct Own {
     /// The filter's own configuration.
     pub access: Arc<Access>,
     /// What the rules said.
@@ -105,10 +98,10 @@ pub struct Own {
 }
 
 /// One stream.
-struct Instance {
+struct Instance<'f> {
     /// The route's configuration, in the place of the filter's.
     route: Option<Arc<Access>>,
-    own: Arc<Own>,
+    own: &'f Rbac,
     /// What a refusal leaves in the dynamic metadata: logs see it, the reply's own headers do not, as in Envoy.
     late: Option<Arc<MetadataValue>>,
 }
@@ -120,19 +113,19 @@ impl HttpFilterFactory for Rbac {
         Phases::REQUEST_HEAD.and(Phases::COMPLETE)
     }
 
-    fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
+    fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {
         let route = start.route::<Access>();
-        let access = route.as_ref().unwrap_or(&self.own.access);
+        let access = route.as_ref().unwrap_or(&self.access);
         if access.rules.is_none() && access.shadow.is_none() {
             return None;
         }
-        Some(Box::new(Instance { route, own: Arc::clone(&self.own), late: None }))
+        Some(Box::new(Instance { route, own: self, late: None }))
     }
 }
 
-impl HttpFilter for Instance {
+impl HttpFilter for Instance<'_> {
     fn on_request_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
-        let own = &*self.own;
+        let own = self.own;
         let access = self.route.as_ref().unwrap_or(&own.access);
         let subject = Subject { request: Some(stream.request), response: None, info: stream.info };
         let shadow = access.shadow.as_ref().map(|rules| rules.decide(subject));
@@ -168,7 +161,7 @@ impl HttpFilter for Instance {
     }
 }
 
-impl Instance {
+impl Instance<'_> {
     /// Tells of a request that passes: the same for all that the filter's own rules let pass by the same policy.
     fn told(&self, stream: &mut Stream<'_>, shadow: Option<Decision<'_>>, enforced: Option<Decision<'_>>) {
         let tell = || self.tell(shadow, enforced);
@@ -183,7 +176,7 @@ impl Instance {
     }
 
     fn tell(&self, shadow: Option<Decision<'_>>, enforced: Option<Decision<'_>>) -> Arc<MetadataValue> {
-        let own = &*self.own;
+        let own = self.own;
         let access = self.route.as_ref().unwrap_or(&own.access);
         let words = &own.words;
         let mut fields = Vec::new();

@@ -145,7 +145,7 @@ pub struct Host {
     /// Where it listens.
     pub address: HostAddress,
     /// Its name, from DNS or the endpoint's `hostname`; may be empty.
-    pub hostname: Box<str>,
+    pub hostname: Arc<str>,
     /// Its counters.
     pub counters: HostCounters,
     /// What outlier detection counts of it.
@@ -166,7 +166,8 @@ impl Host {
     pub fn new(address: HostAddress, hostname: &str) -> Self {
         Self {
             address,
-            hostname: hostname.into(),
+            // Most hosts have none, and then nothing is allocated.
+            hostname: if hostname.is_empty() { Arc::default() } else { hostname.into() },
             counters: HostCounters::default(),
             outlier: Monitor::default(),
             load: HostLoad::default(),

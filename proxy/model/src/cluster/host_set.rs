@@ -119,7 +119,7 @@ impl HostSet {
         previous: Option<&Self>,
         options: HostSetOptions,
     ) -> Self {
-        let mut known = HashMap::<(HostAddress, Box<str>), Arc<Host>, ahash::RandomState>::default();
+        let mut known = HashMap::<(HostAddress, Arc<str>), Arc<Host>, ahash::RandomState>::default();
         for member in previous.iter().flat_map(|set| set.members.iter()) {
             known.insert((member.host.address.clone(), member.host.hostname.clone()), member.host.clone());
         }

@@ -14,7 +14,7 @@ pub struct HostSpec {
     /// Where it listens.
     pub address: HostAddress,
     /// Its name; may be empty.
-    pub hostname: Box<str>,
+    pub hostname: Arc<str>,
     /// `load_balancing_weight`, at least 1.
     pub weight: u32,
     /// Where it is.
@@ -77,7 +77,7 @@ impl HostSpec {
     pub fn new(address: HostAddress) -> Self {
         Self {
             address,
-            hostname: Box::default(),
+            hostname: Arc::default(),
             weight: 1,
             locality: Arc::default(),
             locality_weight: None,

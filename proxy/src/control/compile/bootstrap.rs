@@ -283,9 +283,11 @@ pub fn node_facts(proto: Option<&ProtoNode>) -> NodeFacts {
     let locality = proto.locality.as_ref();
     NodeFacts {
         id: proto.id.as_str().into(),
+        cluster: proto.cluster.as_str().into(),
         metadata: value::structure(&proto.metadata.clone().unwrap_or_default()),
         region: locality.map_or("", |locality| &locality.region).into(),
         zone: locality.map_or("", |locality| &locality.zone).into(),
+        sub_zone: locality.map_or("", |locality| &locality.sub_zone).into(),
     }
 }
 

@@ -21,6 +21,7 @@ use sampan_api::envoy::config::listener::v3::listener::connection_balance_config
 use sampan_api::envoy::config::listener::v3::listener::{DrainType, ListenerSpecifier};
 use sampan_api::{MessageSupport, Support};
 use sampan_filters_api::Direction;
+use sampan_filters_api::info::ListenerFacts;
 
 use super::{Context, Scope, access_log, value};
 use crate::listener::config::Listener;
@@ -48,7 +49,7 @@ const LISTENER: &[MessageSupport] = &[
             ("filter_chains", YES),
             ("default_filter_chain", YES),
             ("per_connection_buffer_limit_bytes", YES),
-            ("metadata", Support::Ignored("nothing reads the metadata of listeners")),
+            ("metadata", YES),
             ("drain_type", YES),
             ("transparent", YES),
             ("freebind", YES),
@@ -111,6 +112,12 @@ pub fn compile(proto: &pb::Listener, context: &Context, at: &Scope<'_>) -> Optio
     };
     let listener = Listener {
         connection_limit: context.runtime.number(&limit_key(&name)),
+        facts: Arc::new(ListenerFacts {
+            name: name.clone(),
+            metadata: proto.metadata.as_ref().map(value::metadata),
+            direction,
+            node: context.node.clone(),
+        }),
         name,
         filters: filters::compile(proto, at),
         chains: chain::compile(proto, &format!("listener.{stat_prefix}"), context, at),

@@ -26,6 +26,7 @@ use sampan_api::google::protobuf::{UInt32Value, UInt64Value};
 use sampan_filters::config::rate_limit;
 use sampan_filters::rate_limit::RouteLimits;
 use sampan_filters_api::http::RouteConfig as FilterConfig;
+use sampan_filters_api::info::{RouteFacts, VirtualHostFacts};
 use sampan_model::route::{ClusterRef, Route, RouteTable, RouteTableOptions, TlsRequirement, VirtualHost};
 
 use self::special::Inherited;
@@ -178,8 +179,13 @@ fn virtual_host(proto: &pb::VirtualHost, build: &Build<'_>, at: &Scope<'_>) -> O
     let inherited = build.inherited.of_host(proto, build, at);
     let list = at.field("routes");
     let each = proto.routes.iter().enumerate();
-    let routes: Vec<_> =
-        each.filter_map(|(index, proto)| route(proto, build, &inherited, &list.index(index))).collect();
+    let facts = Arc::new(VirtualHostFacts {
+        name: proto.name.as_str().into(),
+        metadata: proto.metadata.as_ref().map(value::metadata),
+    });
+    let routes: Vec<_> = each
+        .filter_map(|(index, proto)| route(proto, build, (&inherited, &facts), &list.index(index)))
+        .collect();
     let lists = (
         &proto.request_headers_to_add[..],
         &proto.request_headers_to_remove[..],
@@ -197,7 +203,6 @@ fn virtual_host(proto: &pb::VirtualHost, build: &Build<'_>, at: &Scope<'_>) -> O
         }
     }
     let payload = VirtualHostPayload {
-        name: proto.name.as_str().into(),
         headers: headers::ops(lists, at),
         filters: overrides,
         rate_limits: rate_limits(&proto.rate_limits, false, build.context, at),
@@ -233,7 +238,7 @@ fn buffer_limit(older: Option<&UInt32Value>, newer: Option<&UInt64Value>) -> Opt
 fn route(
     proto: &pb::Route,
     build: &Build<'_>,
-    inherited: &Inherited,
+    (inherited, host): (&Inherited, &Arc<VirtualHostFacts>),
     at: &Scope<'_>,
 ) -> Option<Route<RoutePayload>> {
     let match_at = at.field("match");
@@ -277,8 +282,11 @@ fn route(
     );
     let some = |text: &str| (!text.is_empty()).then(|| text.into());
     let payload = RoutePayload {
-        name: some(&proto.name),
-        metadata: proto.metadata.as_ref().map(|metadata| Arc::new(value::metadata(metadata))),
+        facts: Arc::new(RouteFacts {
+            name: (!proto.name.is_empty()).then(|| proto.name.as_str().into()),
+            metadata: proto.metadata.as_ref().map(value::metadata),
+            host: host.clone(),
+        }),
         action: action?,
         headers,
         filters,

@@ -28,18 +28,18 @@ impl Dial {
     pub(super) fn new(parts: &ClusterParts, member: &Member, check: &HealthCheck) -> Self {
         let transport = parts.transports.choose(member.metadata.as_ref());
         let (offer, authority) = match &check.kind {
-            CheckKind::Http(http) if http.http2 => (Offer::Http2, &http.host),
-            CheckKind::Http(http) => (Offer::Http1, &http.host),
-            CheckKind::Tcp(_) => (Offer::Nothing, &member.host.hostname),
-            CheckKind::Grpc(grpc) => (Offer::Http2, &grpc.authority),
+            CheckKind::Http(http) if http.http2 => (Offer::Http2, &*http.host),
+            CheckKind::Http(http) => (Offer::Http1, &*http.host),
+            CheckKind::Tcp(_) => (Offer::Nothing, &*member.host.hostname),
+            CheckKind::Grpc(grpc) => (Offer::Http2, &*grpc.authority),
         };
-        let own = member.check.as_ref().map(|target| &target.hostname).filter(|name| !name.is_empty());
+        let own = member.check.as_ref().map(|target| &*target.hostname).filter(|name| !name.is_empty());
         Self {
             address: address(&member.host.address, member.check.as_deref(), check.port),
             host: member.host.clone(),
             transport: parts.transports.transport(transport).clone(),
             offer,
-            authority: Arc::from(&**own.unwrap_or(authority)),
+            authority: Arc::from(own.unwrap_or(authority)),
         }
     }
 

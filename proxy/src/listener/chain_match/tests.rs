@@ -1,5 +1,7 @@
 //! Every criterion alone, their order, and rules that overlap.
 
+use std::sync::Arc;
+
 use sampan_filters_api::info::ProtocolList;
 
 use super::*;
@@ -20,7 +22,7 @@ fn texts(texts: &[&str]) -> Vec<Box<str>> {
 
 fn connection(local: &str, remote: &str) -> ConnectionInfo {
     let [local, remote] = [local, remote].map(|text| Address::Socket(text.parse().unwrap()));
-    ConnectionInfo::new(0, local, remote, "l".into())
+    ConnectionInfo::new(0, local, remote, Arc::default())
 }
 
 fn tls(name: Option<&str>, protocols: &[u8]) -> ConnectionInfo {

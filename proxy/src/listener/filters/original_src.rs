@@ -28,6 +28,8 @@ impl OriginalSrc {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use sampan_filters_api::Address;
 
     use super::*;
@@ -36,7 +38,7 @@ mod tests {
     fn the_clients_address_is_noted() {
         let [local, remote] =
             ["10.0.0.1:80", "10.9.9.9:5"].map(|text| Address::Socket(text.parse().unwrap()));
-        let mut info = ConnectionInfo::new(0, local, remote, "l".into());
+        let mut info = ConnectionInfo::new(0, local, remote, Arc::default());
         let noted = |info: &ConnectionInfo| info.facts.as_ref().and_then(|facts| facts.original_source);
         OriginalSrc { bind_port: false, mark: 1337 }.note(&mut info);
         let address = "10.9.9.9:0".parse().unwrap();

@@ -4,10 +4,11 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use sampan_filters_api::format::{AccessLogType, StructTemplate, Template};
-use sampan_filters_api::info::MetadataValue;
+use sampan_filters_api::info::{MetadataValue, RouteFacts};
 use sampan_filters_api::{Address, ConnectionInfo, Flag, Flags, RequestHead, ResponseHead, StreamInfo};
 use sampan_model::fraction::{Denominator, FractionalPercent, NoRuntime};
 use sampan_model::route::{HeaderMatch, HeaderRule, StringMatch};
@@ -51,8 +52,8 @@ impl Stream {
             remote: address("10.0.0.9:5000"),
             direct_remote: address("10.0.0.9:5000"),
             start,
-            listener_name: "l".into(),
-            filter_chain_name: "".into(),
+            listener: Arc::default(),
+            chain: None,
             requested_server_name: None,
             tls: None,
             transport_failure: std::borrow::Cow::Borrowed(""),
@@ -69,7 +70,7 @@ impl Stream {
         info.upstream.address = Some(address("10.0.1.1:8080"));
         info.upstream.local = Some(address("10.0.0.1:40000"));
         info.upstream.cluster = Some("up".into());
-        info.route_name = Some("rt".into());
+        info.route = Some(Arc::new(RouteFacts { name: Some("rt".into()), ..RouteFacts::default() }));
         Self { request, response, info, log_type: AccessLogType::DownstreamEnd }
     }
 

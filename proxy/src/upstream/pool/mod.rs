@@ -23,8 +23,8 @@ use std::sync::Arc;
 use preconnect::{Kind, Load};
 
 use sampan_filters_api::Protocol;
-use sampan_filters_api::info::{HostFacts, MetadataValue, OriginalSource};
-use sampan_model::cluster::{Cluster, Host, Member};
+use sampan_filters_api::info::{HostFacts, LocalityFacts, MetadataValue, OriginalSource};
+use sampan_model::cluster::{Cluster, Host, Locality, Member};
 use sampan_model::route::Priority;
 
 use super::cluster::{Distinction, WorkerCluster};
@@ -153,7 +153,11 @@ impl HostPool {
 
 fn facts(member: &Member) -> HostFacts {
     let metadata = member.metadata.as_ref().map(|metadata| metadata.0.clone());
-    HostFacts { metadata: metadata.and_then(|metadata| metadata.downcast::<MetadataValue>().ok()) }
+    let Locality { region, zone, sub_zone } = &*member.locality;
+    HostFacts {
+        metadata: metadata.and_then(|metadata| metadata.downcast::<MetadataValue>().ok()),
+        locality: LocalityFacts { region: region.clone(), zone: zone.clone(), sub_zone: sub_zone.clone() },
+    }
 }
 
 /// Settles the protocol by a first connection, which joins the pool of its protocol.

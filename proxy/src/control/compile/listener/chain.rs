@@ -7,6 +7,7 @@ use sampan_api::envoy::config::core::v3::CidrRange;
 use sampan_api::envoy::config::listener::v3 as pb;
 use sampan_api::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
 use sampan_api::{MessageSupport, Support};
+use sampan_filters_api::info::ChainFacts;
 
 use super::super::{Context, Scope, network, tls, value};
 use super::tree;
@@ -29,7 +30,7 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("name", YES),
             ("transport_socket", YES),
             ("transport_socket_connect_timeout", YES),
-            ("metadata", Support::Ignored("nothing reads the metadata of filter chains")),
+            ("metadata", YES),
             ("use_proxy_proto", REFUSED),
         ],
     ),
@@ -136,7 +137,10 @@ fn filter_chain(
     let timeout = value::timeout(proto.transport_socket_connect_timeout.as_ref(), None, &timeout);
     let (filters, terminal) = network::filters(&proto.filters, context, &at.field("filters"))?;
     Some(FilterChain {
-        name: proto.name.as_str().into(),
+        facts: Arc::new(ChainFacts {
+            name: proto.name.as_str().into(),
+            metadata: proto.metadata.as_ref().map(value::metadata),
+        }),
         filters,
         terminal,
         tls: tls?,

@@ -92,7 +92,7 @@ default_filter_chain: {{name: d, filters: [{ECHO}]}}
     .unwrap();
     assert_eq!(found.chains.chains.len(), 2);
     assert!(matches!(found.chains.chains[1].terminal, Terminal::Http(_)));
-    assert_eq!(&*found.chains.default.unwrap().name, "d");
+    assert_eq!(&*found.chains.default.unwrap().facts.name, "d");
 }
 
 #[test]

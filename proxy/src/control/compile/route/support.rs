@@ -4,7 +4,7 @@ use sampan_api::{MessageSupport, Support};
 
 const YES: Support = Support::Supported;
 const REFUSED: Support = Support::Later("a route configuration that sets it is refused");
-const METADATA: Support = Support::Later("nothing reads the metadata of virtual hosts");
+const METADATA: Support = Support::Later("nothing reads the metadata of route configurations");
 const RETRY: Support = Support::Later("only the retry_policy beside it is read");
 const CORS: Support = Support::Later("there is no CORS filter");
 
@@ -64,7 +64,7 @@ const TABLE: &[MessageSupport] = &[
             ("request_mirror_policies", YES),
             ("per_request_buffer_limit_bytes", YES),
             ("request_body_buffer_limit", YES),
-            ("metadata", METADATA),
+            ("metadata", YES),
         ],
     ),
     (

@@ -74,7 +74,7 @@ virtual_hosts:
     assert_eq!(host.payload().headers.response_add[0].action, AppendAction::AddIfAbsent);
     assert_eq!(*host.payload().headers.response_remove, ["x-c".into()]);
     let route = &host.routes()[0].payload;
-    assert_eq!((route.name.as_deref(), route.stat_prefix.as_deref()), (Some("r"), Some("s")));
+    assert_eq!((route.facts.name.as_deref(), route.stat_prefix.as_deref()), (Some("r"), Some("s")));
     assert!(matches!(route.action, Action::NonForwarding));
 }
 
@@ -245,7 +245,7 @@ fn a_large_discovered_table_compiles_its_hosts_when_asked() {
     let rejects = Rejects::default();
     let config = compile(&many, false, &testing::context(), &Scope::root("r", &rejects)).unwrap();
     let found = config.table.find_host(b"h200.test").unwrap();
-    assert_eq!((&*found.payload().name, config.table.find_host(b"h999.test").is_none()), ("host-200", true));
+    assert_eq!((found.name(), config.table.find_host(b"h999.test").is_none()), ("host-200", true));
     let mut bad = many;
     bad.virtual_hosts[7].domains.clear();
     bad.virtual_hosts[9].domains = vec!["H8.test".to_owned()];

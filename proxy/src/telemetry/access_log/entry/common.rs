@@ -26,7 +26,7 @@ pub(super) fn write(format: &EntryFormat, context: &FormatContext<'_>, fields: &
         fields.message(16, |set| flags(info.flags, set));
     }
     value::metadata(17, &info.metadata, fields);
-    fields.text(19, info.route_name.as_deref().unwrap_or_default().as_bytes());
+    fields.text(19, info.route_name().unwrap_or_default().as_bytes());
     for key in &format.filter_state {
         if let Some(object) = info.state(key) {
             fields.entry(21, key, |any| value::string_any(&object.plain(), any));

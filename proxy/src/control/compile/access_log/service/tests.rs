@@ -13,7 +13,7 @@ use sampan_api::envoy::service::accesslog::v3::stream_access_logs_message::{
     HttpAccessLogEntries, TcpAccessLogEntries,
 };
 use sampan_filters_api::format::{AccessLogType, FormatContext};
-use sampan_filters_api::info::{CertificateInfo, MetadataValue, StateObject, TlsInfo};
+use sampan_filters_api::info::{CertificateInfo, MetadataValue, RouteFacts, StateObject, TlsInfo};
 use sampan_filters_api::{
     Address, ConnectionInfo, Flag, Flags, Headers, Protocol, RequestHead, ResponseHead, StreamInfo,
 };
@@ -115,8 +115,8 @@ impl Logged {
             remote: socket("[2001:db8::1]:5000"),
             direct_remote: socket("[2001:db8::1]:5000"),
             start,
-            listener_name: "l".into(),
-            filter_chain_name: "".into(),
+            listener: Arc::default(),
+            chain: None,
             requested_server_name: Some("sni.example".into()),
             tls: Some(tls.into()),
             transport_failure: "".into(),
@@ -275,7 +275,8 @@ fn tags_come_from_everywhere_and_empty_ones_are_left_out() {
         {tag: j, metadata: {kind: {host: {}}, metadata_key: {key: ns, path: [{key: of}]}, default_value: none}}]";
     let mut logged = Logged::new();
     let of = MetadataValue::Struct(vec![("of".into(), MetadataValue::String("route".into()))]);
-    logged.info.route_metadata = Some(Arc::new(MetadataValue::Struct(vec![("ns".into(), of)])));
+    let metadata = Some(MetadataValue::Struct(vec![("ns".into(), of)]));
+    logged.info.route = Some(Arc::new(RouteFacts { metadata, ..RouteFacts::default() }));
     let common = logged.http(tags, "").common_properties.unwrap();
     let mut tags: Vec<_> = common.custom_tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     tags.sort();
