@@ -1,10 +1,11 @@
 //! What a node's agent does, as far as pods of a mesh need it: it finds pods by asking the API, gives each a thread that starts its containers in
-//! order, reports, and ends them as Kubernetes describes the life of a pod with sidecars.
+//! order, reports, and ends them as Kubernetes describes the life of a pod with sidecars; and it lets the API server have streams to them.
 
 mod container;
 mod environment;
 mod pod;
 mod probe;
+mod streams;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +18,11 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use self::streams::Streams;
 use crate::dns::Names;
 use crate::kubernetes::Kubernetes;
 use crate::podman::Podman;
+use crate::tools::Tools;
 
 /// Nodes, each in a zone of its own, for what depends on where a pod is.
 const NODES: [(&str, &str); 2] = [("node-a", "zone-a"), ("node-b", "zone-b")];
@@ -36,18 +39,20 @@ pub struct Node {
 pub struct Kubelet {
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    _streams: Streams,
     /// What went wrong with a pod, by its name.
     pub failures: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Kubelet {
-    /// Makes the nodes and begins to look for pods.
+    /// Makes the nodes, with an endpoint for streams, and begins to look for pods.
     pub fn start(
         podman: Arc<Podman>,
         kubernetes: Arc<Kubernetes>,
-        dir: PathBuf,
+        tools: &Tools,
         names: Names,
     ) -> Result<Self> {
+        let streams = Streams::start(tools, &podman.gateway())?;
         for (name, zone) in NODES {
             let labels =
                 json!({"topology.kubernetes.io/region": "region", "topology.kubernetes.io/zone": zone});
@@ -57,9 +62,11 @@ impl Kubelet {
                 "bootID": "", "containerRuntimeVersion": "", "kernelVersion": "", "kubeProxyVersion": "", "machineID": "",
                 "operatingSystem": "linux", "osImage": "", "systemUUID": ""},
                 "conditions": [{"type": "Ready", "status": "True"}],
-                "addresses": [{"type": "InternalIP", "address": podman.gateway()}]}});
+                "addresses": [{"type": "InternalIP", "address": podman.gateway()}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": streams.port}}}});
             kubernetes.patch(&format!("/api/v1/nodes/{name}/status"), &status)?;
         }
+        let dir = tools.dir.clone();
         std::fs::create_dir_all(dir.join("pods"))?;
         let gateway = podman.gateway();
         let resolver = format!(
@@ -72,7 +79,7 @@ impl Kubelet {
         let failures = Arc::default();
         let (end, failed) = (Arc::clone(&ended), Arc::clone(&failures));
         let thread = std::thread::spawn(move || look(&node, &names, &end, &failed));
-        Ok(Self { ended, thread: Some(thread), failures })
+        Ok(Self { ended, thread: Some(thread), _streams: streams, failures })
     }
 }
 

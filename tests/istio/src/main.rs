@@ -140,8 +140,7 @@ fn run() -> Result<bool> {
     let first = options.proxies[0];
     let istiod = Istiod::start(&tools, &kubernetes, &gateway, settings(first))?;
     say("istiod is ready");
-    let kubelet =
-        Kubelet::start(Arc::clone(&podman), Arc::clone(&kubernetes), tools.dir.clone(), names.clone())?;
+    let kubelet = Kubelet::start(Arc::clone(&podman), Arc::clone(&kubernetes), &tools, names.clone())?;
     let mut world = World {
         tools,
         kubernetes,

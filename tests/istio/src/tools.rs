@@ -10,6 +10,8 @@ pub struct Tools {
     kubernetes: PathBuf,
     pub istio: PathBuf,
     pub workload: PathBuf,
+    /// The kubelet's endpoint for streams.
+    pub streams: PathBuf,
     /// sampan and sampan-init, linked statically.
     pub binaries: PathBuf,
     /// The Envoy to compare with.
@@ -34,6 +36,7 @@ impl Tools {
             kubernetes: path("SAMPAN_ISTIO_KUBERNETES")?,
             istio: path("SAMPAN_ISTIO_ISTIO")?,
             workload: path("SAMPAN_ISTIO_WORKLOAD")?,
+            streams: path("SAMPAN_ISTIO_STREAMS")?,
             binaries: path("SAMPAN_IMAGE_BINARIES")?,
             envoy: path("ENVOY_BIN")?,
             tree: Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?,

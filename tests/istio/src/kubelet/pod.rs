@@ -52,6 +52,7 @@ impl Sandbox<'_> {
             run.arg(format!("--sysctl={}={}", text(sysctl, "/name"), text(sysctl, "/value")));
         }
         succeed(run.args([WORKLOAD, "/echo", "pause"]))?;
+        self.open_streams()?;
         self.report(path, address, false)?;
         volumes::make(self.node, self.pod, self.dir)?;
         let spec = &self.pod["spec"];
@@ -139,6 +140,7 @@ impl Sandbox<'_> {
             }
         });
         self.sidecars().rev().for_each(|container| self.stop(container, grace));
+        self.close_streams();
         let names: Vec<String> = self.containers().map(|container| self.container(container)).collect();
         let mut remove = self.node.podman.command();
         remove.args(["rm", "--force", "--ignore", "--time=0", "--depend"]).args(names).arg(&self.name);
