@@ -1,4 +1,5 @@
-//! What is kept of a failure: what each proxy has and counts, and what istiod meant to send. The logs of all programs and containers are in `logs/` anyway.
+//! What is kept of a failure: what was applied, what each proxy has and counts, and what istiod meant to send. It is collected before what the scenario
+//! has applied is taken away. The logs of all programs and containers are in `logs/` anyway.
 
 use serde_json::Value;
 
@@ -7,24 +8,25 @@ use crate::world::World;
 /// Writes it to `evidence/PROXY/SCENARIO`. What cannot be had is left out.
 pub fn collect(world: &World, scenario: &str) {
     let Ok(folder) = world.evidence(scenario) else { return };
-    for app in ["client", "web/v1", "web/v2", "edge"] {
+    let _ = std::fs::write(folder.join("applied.yaml"), world.applied().join("\n---\n"));
+    let pods = world.kubernetes.get("/api/v1/pods").unwrap_or_default();
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         for (page, kind) in
             [("config_dump", "json"), ("clusters", "txt"), ("stats?usedonly", "txt"), ("listeners", "txt")]
         {
-            if let Ok(text) = world.admin(app, page) {
-                let name = format!("{}-{}.{kind}", app.replace('/', "-"), page.replace('?', "-"));
+            if let Ok(text) = world.admin_of(pod, page) {
+                let name = format!("{name}-{}.{kind}", page.replace('?', "-"));
                 let _ = std::fs::write(folder.join(name), text);
             }
         }
     }
+    let text = serde_json::to_string_pretty(&pods).unwrap_or_default();
+    let _ = std::fs::write(folder.join("pods.json"), text);
     for page in ["syncz", "edsz", "adsz", "configz"] {
         if let Ok(text) = world.istiod().page(&format!("/debug/{page}")) {
             let _ = std::fs::write(folder.join(format!("istiod-{page}.json")), text);
         }
-    }
-    if let Ok(pods) = world.kubernetes.get("/api/v1/pods") {
-        let text = serde_json::to_string_pretty(&pods).unwrap_or_default();
-        let _ = std::fs::write(folder.join("pods.json"), text);
     }
 }
 

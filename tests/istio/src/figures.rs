@@ -43,7 +43,7 @@ pub fn measure(world: &World) -> Result<Figures> {
     let private = proxies.iter().map(|pid| memory(*pid, "Private_")).collect::<Result<Vec<_>>>()?;
     figures.push(("private memory of one, MiB", private.iter().sum::<f64>() / private.len() as f64));
     figures.push(("resident memory of the client's, MiB", memory(proxies[0], "Rss:")?));
-    let _many = world.apply(&services())?;
+    world.apply(&services())?;
     until("the clusters of all services", Duration::from_mins(2), || {
         let stat = world.admin("client", "stats?filter=cluster_manager.active_clusters")?;
         let known: usize = stat.trim().rsplit(' ').next().unwrap_or_default().parse()?;

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod applied;
 mod dns;
 mod evidence;
 mod figures;
@@ -150,6 +151,7 @@ fn run() -> Result<bool> {
         istiod: Mutex::new(istiod),
         proxy: first,
         settings: settings(first),
+        applied: Mutex::default(),
     };
     let mut outcomes: Vec<(Proxy, Outcome)> = Vec::new();
     let mut figures = Vec::new();
@@ -174,6 +176,7 @@ fn run() -> Result<bool> {
         }
         if options.figures {
             figures.push((proxy.name(), figures::measure(&world)?));
+            world.undo()?;
             print!("{}", figures::table(&figures));
         }
     }
@@ -193,8 +196,13 @@ fn scenarios(world: &World, options: &Options, say: &dyn Fn(&str)) -> Outcome {
             continue;
         }
         let began = Instant::now();
-        match (scenario.run)(world) {
-            Ok(answers) => {
+        let ran = (scenario.run)(world);
+        if ran.is_err() {
+            // While what it has applied is still there.
+            evidence::collect(world, scenario.name);
+        }
+        match (ran, world.undo().context("what it has applied stays")) {
+            (Ok(answers), Ok(())) => {
                 say(&format!(
                     "{} {}: ok after {:.1} s",
                     world.proxy.name(),
@@ -204,9 +212,10 @@ fn scenarios(world: &World, options: &Options, say: &dyn Fn(&str)) -> Outcome {
                 outcome.passed += 1;
                 outcome.answers.insert(scenario.name.to_owned(), answers);
             }
-            Err(error) => {
-                say(&format!("{} {}: FAILED: {error:#}", world.proxy.name(), scenario.name));
-                evidence::collect(world, scenario.name);
+            (ran, undone) => {
+                for error in [ran.err(), undone.err()].into_iter().flatten() {
+                    say(&format!("{} {}: FAILED: {error:#}", world.proxy.name(), scenario.name));
+                }
                 outcome.failed.push(scenario.name.to_owned());
             }
         }

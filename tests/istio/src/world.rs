@@ -30,15 +30,8 @@ pub struct World {
     pub istiod: Mutex<Istiod>,
     pub proxy: Proxy,
     pub settings: Settings,
-}
-
-/// Manifests that are taken away when the scenario ends.
-pub struct Applied<'a>(&'a World, String);
-
-impl Drop for Applied<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.kubernetes.delete(&self.1);
-    }
+    /// What the scenario has applied and not removed.
+    pub applied: Mutex<Vec<String>>,
 }
 
 /// What a client is to do; see tests/istio/peers/workload/echo/client.go.
@@ -177,12 +170,6 @@ pub fn eventually<T>(what: &str, look: impl FnMut() -> Result<T>) -> Result<T> {
 }
 
 impl World {
-    /// Applies manifests until the end of the scenario.
-    pub fn apply(&self, manifests: &str) -> Result<Applied<'_>> {
-        self.kubernetes.apply(manifests)?;
-        Ok(Applied(self, manifests.to_owned()))
-    }
-
     /// Has a pod make calls, all of them one after the other.
     pub fn calls(&self, from: &str, calls: &[Call]) -> Result<Vec<Seen>> {
         let address = self.address(from)?;
@@ -225,22 +212,24 @@ impl World {
         pods.iter().find(lives).cloned().with_context(|| format!("no ready pod of {app}"))
     }
 
-    /// The container of a pod's proxy, for podman.
-    fn container(&self, app: &str) -> Result<String> {
-        let pod = self.pod(app)?;
-        let name = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        Ok(format!("{}_{}_istio-proxy", name("/metadata/namespace"), name("/metadata/name")))
-    }
-
     /// What `pilot-agent request` says in a pod.
     pub fn agent(&self, app: &str, arguments: &[&str]) -> Result<String> {
-        let container = self.container(app)?;
-        succeed(self.podman.command().args(["exec", &container, "pilot-agent", "request"]).args(arguments))
+        self.agent_of(&self.pod(app)?, arguments)
+    }
+
+    fn agent_of(&self, pod: &Value, arguments: &[&str]) -> Result<String> {
+        let request = ["exec", &container(pod), "pilot-agent", "request"];
+        succeed(self.podman.command().args(request).args(arguments))
     }
 
     /// What a proxy's admin interface answers.
     pub fn admin(&self, app: &str, path: &str) -> Result<String> {
-        self.agent(app, &["GET", path])
+        self.admin_of(&self.pod(app)?, path)
+    }
+
+    /// The same for a pod that need not be ready.
+    pub fn admin_of(&self, pod: &Value, path: &str) -> Result<String> {
+        self.agent_of(pod, &["GET", path])
     }
 
     /// The sum of a proxy's counters whose names contain a text.
@@ -251,7 +240,7 @@ impl World {
 
     /// What the proxy of a pod has logged.
     pub fn log(&self, app: &str) -> Result<String> {
-        let container = self.container(app)?;
+        let container = container(&self.pod(app)?);
         let output = self.podman.command().args(["logs", &container]).output()?;
         Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }
@@ -309,6 +298,12 @@ impl World {
         std::fs::create_dir_all(&folder)?;
         Ok(folder)
     }
+}
+
+/// The container of a pod's proxy, for podman.
+fn container(pod: &Value) -> String {
+    let name = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    format!("{}_{}_istio-proxy", name("/metadata/namespace"), name("/metadata/name"))
 }
 
 /// A deployment of the application, with more annotations for its pods.

@@ -18,7 +18,7 @@ pub const ALL: &[Scenario] = &[
 ];
 
 fn gateway_api(world: &World) -> Result<Value> {
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: edge, namespace: shop}
@@ -139,8 +139,8 @@ fn gateway_of_istio(world: &World) -> Result<Value> {
     let caller = Certificate::new(world, "caller", Some(&first))?;
     let stranger = Certificate::new(world, "stranger", None)?;
     let secrets = first.secret("edge-cert", None)? + &first.secret("mutual-cert", Some(&first))?;
-    let _secrets = world.apply(&secrets)?;
-    let _applied = world.apply(
+    world.apply(&secrets)?;
+    world.apply(
         "apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: ways, namespace: shop}

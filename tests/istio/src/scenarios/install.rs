@@ -18,8 +18,7 @@ fn injection_template(world: &World) -> Result<Value> {
                    ports: [{name: http, port: 80, targetPort: 8080}, {name: tcp, port: 91, targetPort: 9000}]\n";
     let strict = "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: shop}\n\
                   spec: {mtls: {mode: STRICT}}\n";
-    let _applied =
-        world.apply(&format!("{}{service}{strict}", deployment("shop", "guest", "v1", &template)))?;
+    world.apply(&format!("{}{service}{strict}", deployment("shop", "guest", "v1", &template)))?;
     let pod = until("the pod", Duration::from_mins(1), || world.pod("guest"))?;
     for container in pod["spec"]["initContainers"].as_array().into_iter().flatten() {
         ensure!(container["image"] == "localhost/proxyv2:sampan", "{container}");

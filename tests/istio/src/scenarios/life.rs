@@ -68,7 +68,7 @@ fn has(world: &World, n: usize) -> Result<()> {
 }
 
 fn many_updates(world: &World) -> Result<Value> {
-    let _applied = world.apply(&route(0))?;
+    world.apply(&route(0))?;
     under_load(world, || {
         let path = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/web";
         for n in 1..=UPDATES {
@@ -85,7 +85,7 @@ fn many_updates(world: &World) -> Result<Value> {
 
 /// What was served goes on without istiod, and what changed meanwhile arrives when there is one again.
 fn istiod_crash(world: &World) -> Result<Value> {
-    let _applied = world.apply(&route(1))?;
+    world.apply(&route(1))?;
     has(world, 1)?;
     under_load(world, || {
         world.istiod().kill();
@@ -106,7 +106,7 @@ fn istiod_away(world: &World) -> Result<Value> {
         std::thread::sleep(Duration::from_mins(1));
         world.start_istiod()
     })?;
-    let _applied = eventually("another route", || world.apply(&route(3)))?;
+    eventually("another route", || world.apply(&route(3)))?;
     has(world, 3)?;
     Ok(Value::Null)
 }
@@ -116,7 +116,7 @@ fn start_up(world: &World) -> Result<Value> {
     let early = deployment("shop", "early", "v1", &[]);
     let first = r#"{"name":"FIRST","value":"http://web.shop/"},"#;
     let early = early.replacen(r#""env":["#, &format!(r#""env":[{first}"#), 1);
-    let _applied = world.apply(&early)?;
+    world.apply(&early)?;
     until("the pod", Duration::from_mins(1), || world.pod("early"))?;
     let first = Request::get("/first");
     let first = ask(&format!("{}:7000", world.address("early")?), &first, Duration::from_secs(5))?.json()?;
@@ -129,7 +129,7 @@ fn start_up(world: &World) -> Result<Value> {
 fn drain(world: &World) -> Result<Value> {
     let shown = [("proxy.istio.io/config", "proxyStatsMatcher: {inclusionRegexps: ['.*drain_close.*']}")];
     let pod = deployment("shop", "leaver", "v1", &shown);
-    let _applied = world.apply(&format!("{pod}{}", service("leaver")))?;
+    world.apply(&format!("{pod}{}", service("leaver")))?;
     until("the pod", Duration::from_mins(1), || world.pod("leaver"))?;
     let url = "http://leaver.shop/";
     world.expect("an answer", &get(url), |seen| seen.status == 200)?;
@@ -181,7 +181,7 @@ fn short_certificates(world: &World) -> Result<Value> {
     let strict = "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: shop}\n\
                   spec: {mtls: {mode: STRICT}}\n";
     let pod = deployment("shop", "brief", "v1", &brief);
-    let _applied = world.apply(&format!("{pod}{}{strict}", service("brief")))?;
+    world.apply(&format!("{pod}{}{strict}", service("brief")))?;
     until("the pod", Duration::from_mins(1), || world.pod("brief"))?;
     world.expect("an answer", &get("http://brief.shop/"), |seen| seen.status == 200)?;
     let serial = || -> Result<String> {

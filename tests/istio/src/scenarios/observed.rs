@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
 use super::Scenario;
+use crate::applied::Applied;
 use crate::http::{Request, ask};
 use crate::image::Proxy;
 use crate::process::until;
@@ -67,7 +68,7 @@ fn both_sides(
 }
 
 fn zipkin(world: &World) -> Result<Value> {
-    let _applied = world.apply(&tracing("zipkin"))?;
+    world.apply(&tracing("zipkin"))?;
     let ask = |trace: &str| {
         get("http://web.shop/traced?status=404")
             .header("x-b3-traceid", trace)
@@ -97,7 +98,7 @@ fn zipkin(world: &World) -> Result<Value> {
 
 /// By OTLP over HTTP. What comes is protobuf; the identifier of the trace is in it as bytes.
 fn opentelemetry(world: &World) -> Result<Value> {
-    let _applied = world.apply(&tracing("otel"))?;
+    world.apply(&tracing("otel"))?;
     let ask = |trace: &str| {
         let parent = format!("00-{trace}-{}-01", &trace[16..]);
         get("http://web.shop/traced").header("traceparent", &parent)
@@ -111,7 +112,7 @@ fn opentelemetry(world: &World) -> Result<Value> {
 
 /// For single pods, as they start.
 fn proxy_config(world: &World) -> Result<Value> {
-    let _config = world.apply(
+    world.apply(
         "apiVersion: networking.istio.io/v1beta1
 kind: ProxyConfig
 metadata: {name: tuned, namespace: shop}
@@ -119,11 +120,13 @@ spec: {selector: {matchLabels: {app: tuned}}, concurrency: 1, environmentVariabl
 ",
     )?;
     // istiod injects by its last push: a pod that is made before it has seen the configuration is made again.
-    let _pod = until("a pod with the configuration", Duration::from_mins(2), || {
-        let made = world.apply(&deployment("shop", "tuned", "v1", &[]))?;
+    let mut made: Option<Applied> = None;
+    until("a pod with the configuration", Duration::from_mins(2), || {
+        made.take().map_or(Ok(()), Applied::remove)?;
+        made = Some(world.apply(&deployment("shop", "tuned", "v1", &[]))?);
         let pod = until("the pod", Duration::from_mins(1), || world.pod("tuned"))?;
         ensure!(pod["spec"].to_string().contains("ISTIO_META_COLOUR"), "injected without it");
-        Ok(made)
+        Ok(())
     })?;
     let server: Value = serde_json::from_str(&world.admin("tuned", "server_info")?)?;
     ensure!(server["command_line_options"]["concurrency"] == 1, "{}", server["command_line_options"]);
@@ -164,7 +167,7 @@ spec: {{selector: {{matchLabels: {{app: web}}}}, url: 'http://{}:8080/plugin.was
     })?;
     let seen = world.calls("client", &[get("http://web.shop/").with("count", 20)])?;
     ensure!(seen.iter().all(|seen| seen.status == 200), "{seen:?}");
-    drop(plugin);
+    plugin.remove()?;
     eventually("nothing refused", || {
         let all = refusals()?;
         ensure!(all.is_empty(), "{all:?}");

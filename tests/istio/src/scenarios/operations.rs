@@ -122,7 +122,7 @@ fn metric_overrides(world: &World) -> Result<Value> {
     if world.settings != Settings::Default {
         return Ok(Value::Null);
     }
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: telemetry.istio.io/v1
 kind: Telemetry
 metadata: {name: metrics, namespace: shop}

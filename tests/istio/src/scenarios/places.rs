@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Scenario;
 use crate::process::until;
-use crate::world::{Applied, Seen, World, call, deployment, eventually, get, on_node, service};
+use crate::world::{Seen, World, call, deployment, eventually, get, on_node, service};
 
 pub const ALL: &[Scenario] = &[
     Scenario { name: "headless", run: headless },
@@ -22,7 +22,7 @@ fn count(seen: &[Seen], server: &str) -> usize {
 
 /// Pods by names of their own, as those of a StatefulSet: each is reached by itself, and with certificates.
 fn headless(world: &World) -> Result<Value> {
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: v1
 kind: Service
 metadata: {name: peers, namespace: shop}
@@ -47,19 +47,18 @@ spec: {clusterIP: None, selector: {app: web}, ports: [{name: http, port: 8080}, 
 }
 
 /// A service `zoned` with a server in the client's zone and one in another.
-fn zoned(world: &World) -> Result<Applied<'_>> {
+fn zoned(world: &World) -> Result<()> {
     let near = deployment("shop", "zoned", "v1", &[]);
     let far = on_node("node-b", &deployment("shop", "zoned", "v2", &[]))?;
-    let applied = world.apply(&format!("{near}{far}{}", service("zoned")))?;
+    world.apply(&format!("{near}{far}{}", service("zoned")))?;
     until("the pods", Duration::from_mins(1), || {
         ["zoned/v1", "zoned/v2"].iter().try_for_each(|app| world.pod(app).map(drop))
-    })?;
-    Ok(applied)
+    })
 }
 
 /// The zone next to the client serves all, until it fails: then the request itself is tried in the other, and so are those that follow.
 fn locality_failover(world: &World) -> Result<Value> {
-    let _pods = zoned(world)?;
+    zoned(world)?;
     let url = "http://zoned.shop/";
     for server in ["zoned-v1", "zoned-v2"] {
         world.expect("each server", &get(url), |seen| seen.server() == server)?;
@@ -90,7 +89,7 @@ spec:
 "
         )
     };
-    let _applied = world.apply(&rules(1000))?;
+    world.apply(&rules(1000))?;
     eventually("the near server alone", || {
         let seen = world.calls("client", &[get(url).with("count", 40)])?;
         ensure!(count(&seen, "zoned-v1") == 40, "{} of 40", count(&seen, "zoned-v1"));
@@ -103,7 +102,7 @@ spec:
         Ok(seen)
     })?;
     ensure!(seen.iter().all(|seen| seen.status == 200), "{seen:?}");
-    let _again = world.apply(&rules(3))?;
+    world.apply(&rules(3))?;
     let failing = get("http://zoned.shop/once?fails=zoned-v1");
     eventually("failover", || {
         world.calls("client", &[failing.clone().with("count", 5)])?;
@@ -126,12 +125,12 @@ spec: {{host: warm, trafficPolicy: {{loadBalancer: {{simple: ROUND_ROBIN, warmup
 ",
         window.as_secs()
     );
-    let _old = world.apply(&format!("{}{}{rule}", deployment("shop", "warm", "v1", &[]), service("warm")))?;
+    world.apply(&format!("{}{}{rule}", deployment("shop", "warm", "v1", &[]), service("warm")))?;
     let ask = get("http://warm.shop/");
     world.expect("the first server", &ask, |seen| seen.server() == "warm-v1")?;
     // It was new itself.
     std::thread::sleep(window);
-    let _new = world.apply(&deployment("shop", "warm", "v2", &[]))?;
+    world.apply(&deployment("shop", "warm", "v2", &[]))?;
     until("the second server", Duration::from_mins(1), || {
         let clusters = world.admin("client", "clusters")?;
         let hosts = |line: &&str| line.starts_with("outbound|80||warm.") && line.contains("::health_flags::");
@@ -163,7 +162,7 @@ fn load_balancers(world: &World) -> Result<Value> {
     for (policy, name) in
         [("ROUND_ROBIN", "ROUND_ROBIN"), ("RANDOM", "RANDOM"), ("LEAST_REQUEST", "LEAST_REQUEST")]
     {
-        let _applied = world.apply(&rule(&format!("{{simple: {policy}}}")))?;
+        let applied = world.apply(&rule(&format!("{{simple: {policy}}}")))?;
         eventually(policy, || {
             // The first of the enumeration is not written.
             ensure!(name == "ROUND_ROBIN" || cluster()?.contains(name), "another way to balance");
@@ -172,6 +171,7 @@ fn load_balancers(world: &World) -> Result<Value> {
             ensure!(one + two == 60 && one.min(two) >= 12, "{one} and {two} of 60");
             Ok(())
         })?;
+        applied.remove()?;
     }
     let ways = [
         ("useSourceIp: true", ""),
@@ -179,7 +179,7 @@ fn load_balancers(world: &World) -> Result<Value> {
         ("httpHeaderName: x-user, maglev: {tableSize: 4099}", ""),
     ];
     for (way, query) in ways {
-        let _applied = world.apply(&rule(&format!("{{consistentHash: {{{way}}}}}")))?;
+        let applied = world.apply(&rule(&format!("{{consistentHash: {{{way}}}}}")))?;
         let ask = get(&format!("http://web.shop/{query}")).header("x-user", "me").with("count", 20);
         eventually(way, || {
             let seen = world.calls("client", std::slice::from_ref(&ask))?;
@@ -187,9 +187,10 @@ fn load_balancers(world: &World) -> Result<Value> {
             ensure!(seen[0].status == 200, "{:?}", seen[0]);
             Ok(())
         })?;
+        applied.remove()?;
     }
     // Whoever has no cookie gets one, and with it stays where it came to.
-    let _applied = world.apply(&rule("{consistentHash: {httpCookie: {name: place, ttl: 60s}}}"))?;
+    world.apply(&rule("{consistentHash: {httpCookie: {name: place, ttl: 60s}}}"))?;
     let given = world.expect("a cookie", &get("http://web.shop/"), |seen| {
         seen.header("Set-Cookie").starts_with("place=") && seen.status == 200
     })?;

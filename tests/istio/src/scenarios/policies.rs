@@ -37,7 +37,7 @@ fn fresh(name: &str) -> String {
 }
 
 fn mirror(world: &World) -> Result<Value> {
-    let _applied = world.apply(&routes(
+    world.apply(&routes(
         "  - match: [{uri: {prefix: /second}}]
     route: [{destination: {host: web, subset: v2}}]
   - headers: {response: {set: {x-mirrored: 'yes'}}}
@@ -57,7 +57,7 @@ fn mirror(world: &World) -> Result<Value> {
 }
 
 fn delegate(world: &World) -> Result<Value> {
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: root, namespace: shop}
@@ -104,7 +104,7 @@ kind: VirtualService
 metadata: {name: web, namespace: shop}
 spec: {hosts: [web], http: [{headers: {response: {set: {x-watched: 'yes'}}}, retries: {attempts: 0}, route: [{destination: {host: web}}]}]}
 ";
-    let _applied = world.apply(rule)?;
+    world.apply(rule)?;
     world.expect("the route", &get("http://web.shop/"), |seen| seen.header("X-Watched") == "yes")?;
     // Both fail; half of them may be left out.
     let seen = world.calls("client", &[get("http://web.shop/?status=500").with("count", 40)])?;
@@ -126,7 +126,7 @@ spec: {hosts: [web], http: [{headers: {response: {set: {x-watched: 'yes'}}}, ret
 
 fn workload_entry(world: &World) -> Result<Value> {
     let plain = world.address("plain")?;
-    let _applied = world.apply(&format!(
+    world.apply(&format!(
         "apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {{name: machine, namespace: shop}}
@@ -155,7 +155,7 @@ spec:
 fn wildcard_entry(world: &World) -> Result<Value> {
     let address = world.address("plain")?;
     world.names.add("any.wild.example", &address)?;
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: wild, namespace: shop}
@@ -187,7 +187,7 @@ spec: {egress: [{hosts: ['./*', 'istio-system/*']}]}
     })?;
     ensure!(known("web.shop.svc.cluster.local")?, "a service in scope is not known");
     world.expect("a service in scope", &get("http://web.shop/"), |seen| seen.status == 200)?;
-    drop(applied);
+    applied.remove()?;
     eventually("all services again", || {
         ensure!(known("plain.outside.svc.cluster.local")?, "it is not known again");
         Ok(())
@@ -198,7 +198,7 @@ spec: {egress: [{hosts: ['./*', 'istio-system/*']}]}
 /// Mutual TLS everywhere but at one port.
 fn port_mtls(world: &World) -> Result<Value> {
     let address = world.address("web/v1")?;
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {name: web, namespace: shop}
@@ -257,7 +257,7 @@ fn envoy_filter(world: &World) -> Result<Value> {
         );
         Ok(seen)
     })?;
-    drop(script);
+    script.remove()?;
     let bucket = patch(
         "bucket",
         "        name: envoy.filters.http.local_ratelimit
@@ -276,7 +276,7 @@ fn envoy_filter(world: &World) -> Result<Value> {
         Ok(seen)
     })?;
     ensure!(refused[0].body == "local_rate_limited", "{:?}", refused[0]);
-    drop(bucket);
+    bucket.remove()?;
     let merged = world.apply(
         "apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
@@ -292,7 +292,7 @@ spec:
     world
         .expect("a header of the route", &get("http://web.shop/"), |seen| seen.header("X-Merged") == "yes")?;
     // What comes next is not to find them.
-    drop(merged);
+    merged.remove()?;
     eventually("requests without limit", || {
         let seen = world.calls("client", &[get("http://web.shop/").with("count", 12)])?;
         ensure!(seen.iter().all(|seen| seen.status == 200), "{seen:?}");
@@ -303,7 +303,7 @@ spec:
 
 /// Which requests are logged.
 fn telemetry(world: &World) -> Result<Value> {
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: telemetry.istio.io/v1
 kind: Telemetry
 metadata: {name: web, namespace: shop}

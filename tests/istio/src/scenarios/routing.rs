@@ -45,7 +45,7 @@ fn count(seen: &[Seen], server: &str) -> usize {
 }
 
 fn weights(world: &World) -> Result<Value> {
-    let _applied = world.apply(&routes(
+    world.apply(&routes(
         "  - route:
     - {destination: {host: web, subset: v1}, weight: 80, headers: {response: {set: {x-leg: first}}}}
     - {destination: {host: web, subset: v2}, weight: 20, headers: {response: {set: {x-leg: second}}}}
@@ -64,7 +64,7 @@ fn weights(world: &World) -> Result<Value> {
 }
 
 fn matches(world: &World) -> Result<Value> {
-    let _applied = world.apply(&routes(
+    world.apply(&routes(
         "  - match: [{headers: {x-who: {exact: two}}}, {uri: {exact: /exact}}, {uri: {regex: '/v[0-9]+/.*'}}, {queryParams: {v: {exact: '2'}}}]
     route: [{destination: {host: web, subset: v2}}]
   - match: [{method: {exact: DELETE}}]
@@ -99,7 +99,7 @@ fn matches(world: &World) -> Result<Value> {
 }
 
 fn rewrites(world: &World) -> Result<Value> {
-    let _applied = world.apply(&routes(
+    world.apply(&routes(
         "  - match: [{uri: {prefix: /old/}}]
     rewrite: {uri: /new/, authority: other.example}
     headers: {request: {set: {x-set: a}, add: {x-add: b}, remove: [x-remove]}, response: {set: {x-back: c}, remove: [x-name]}}
@@ -123,7 +123,7 @@ fn rewrites(world: &World) -> Result<Value> {
 }
 
 fn answers(world: &World) -> Result<Value> {
-    let _applied = world.apply(&routes(
+    world.apply(&routes(
         "  - match: [{uri: {prefix: /moved}}]
     redirect: {uri: /there, authority: elsewhere.example, redirectCode: 308}
   - match: [{uri: {prefix: /direct}}]
@@ -143,7 +143,7 @@ fn answers(world: &World) -> Result<Value> {
 }
 
 fn timeout(world: &World) -> Result<Value> {
-    let _applied = world.apply(&routes(
+    world.apply(&routes(
         "  - timeout: 400ms
     retries: {attempts: 0}
     route: [{destination: {host: web, subset: v1}}]
@@ -158,7 +158,7 @@ fn timeout(world: &World) -> Result<Value> {
 }
 
 fn retries(world: &World) -> Result<Value> {
-    let _applied = world.apply(&routes(
+    world.apply(&routes(
         "  - retries: {attempts: 4, perTryTimeout: 2s, retryOn: 5xx}
     headers: {response: {set: {x-tries: '4'}}}
     route: [{destination: {host: web, subset: v1}}]
@@ -176,7 +176,7 @@ fn retries(world: &World) -> Result<Value> {
 }
 
 fn faults(world: &World) -> Result<Value> {
-    let _applied = world.apply(&routes(
+    world.apply(&routes(
         "  - match: [{uri: {prefix: /abort}}]
     fault: {abort: {httpStatus: 555, percentage: {value: 100}}}
     route: [{destination: {host: web, subset: v1}}]
@@ -200,7 +200,7 @@ fn faults(world: &World) -> Result<Value> {
 }
 
 fn cors(world: &World) -> Result<Value> {
-    let _applied = world.apply(&routes(
+    world.apply(&routes(
         "  - corsPolicy: {allowOrigins: [{exact: 'https://a.example'}], allowMethods: [GET, PUT], allowHeaders: [x-mine], maxAge: 24h, allowCredentials: true}
     route: [{destination: {host: web, subset: v1}}]
 ",
@@ -218,7 +218,7 @@ fn cors(world: &World) -> Result<Value> {
 }
 
 fn consistent_hash(world: &World) -> Result<Value> {
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: web, namespace: shop}
@@ -242,7 +242,7 @@ spec: {host: web, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName
 }
 
 fn pool_limits(world: &World) -> Result<Value> {
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: web, namespace: shop}
@@ -273,7 +273,7 @@ fn service_entry(world: &World) -> Result<Value> {
              spec:\n  hosts: ['{host}']\n  location: MESH_EXTERNAL\n{rest}"
         )
     };
-    let _applied = world.apply(&format!(
+    world.apply(&format!(
         "{}{}---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -299,7 +299,7 @@ fn registry_only(world: &World) -> Result<Value> {
     // Each on a connection of its own: one that is open stays with the listener that it came by.
     let unknown = get(&format!("http://{address}:8082/")).header("connection", "close");
     world.expect("what is not known", &unknown, |seen| seen.status == 200)?;
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: {name: default, namespace: shop}

@@ -44,7 +44,7 @@ fn strict(world: &World) -> Result<Value> {
         [get(&format!("http://{address}:8080/")), call("tcp", &format!("{address}:9000")).with("body", "a line")];
     let before = world.calls("plain", &clear)?;
     ensure!(before[0].status == 200 && before[1].error.is_empty(), "{before:?}");
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {name: default, namespace: shop}
@@ -67,7 +67,7 @@ spec: {mtls: {mode: STRICT}}
 }
 
 fn disabled(world: &World) -> Result<Value> {
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {name: default, namespace: shop}
@@ -88,8 +88,7 @@ fn policy(action: &str, rules: &str) -> String {
 }
 
 fn deny(world: &World) -> Result<Value> {
-    let _applied =
-        world.apply(&policy("DENY", "  - to: [{operation: {paths: [/secret*], methods: [GET]}}]\n"))?;
+    world.apply(&policy("DENY", "  - to: [{operation: {paths: [/secret*], methods: [GET]}}]\n"))?;
     let secret = get("http://web.shop/secret/a");
     eventually("refusals by both servers", || {
         let seen = world.calls("client", &[&secret, &secret, &secret, &secret].map(Call::clone))?;
@@ -111,7 +110,7 @@ fn allow(world: &World) -> Result<Value> {
     let rules = format!(
         "  - from: [{{source: {{principals: [{who}]}}}}]\n    to: [{{operation: {{ports: ['8080']}}}}]\n    when: [{{key: 'request.headers[x-token]', values: [good]}}]\n"
     );
-    let _applied = world.apply(&policy("ALLOW", &rules))?;
+    world.apply(&policy("ALLOW", &rules))?;
     let refused = world.expect("a refusal", &get("http://web.shop/"), |seen| seen.status == 403)?;
     let good = world
         .expect("an answer", &get("http://web.shop/").header("x-token", "good"), |seen| seen.status == 200)?;
@@ -133,13 +132,13 @@ fn of_tcp(world: &World) -> Result<Value> {
     let refused = world.expect("the end of it", &line, |seen| !seen.error.is_empty())?;
     world.expect("an answer to a request", &get("http://web.shop/"), |seen| seen.status == 200)?;
     ensure!(refused.body == "", "{refused:?}");
-    drop(denied);
+    denied.remove()?;
     world.expect("an answer again", &line, |seen| seen.error.is_empty())?;
     Ok(Value::Null)
 }
 
 fn request_authentication(world: &World) -> Result<Value> {
-    let _applied = world.apply(&format!(
+    world.apply(&format!(
         "apiVersion: security.istio.io/v1
 kind: RequestAuthentication
 metadata: {{name: web, namespace: shop}}
@@ -178,7 +177,7 @@ spec:
 
 /// A policy that is only tried: it refuses nothing, and is counted.
 fn dry_run(world: &World) -> Result<Value> {
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: web, namespace: shop, annotations: {istio.io/dry-run: 'true'}}
@@ -197,7 +196,7 @@ spec: {selector: {matchLabels: {app: web}}, action: DENY, rules: [{to: [{operati
 
 /// A policy that only wants requests to be logged: none is refused.
 fn audit(world: &World) -> Result<Value> {
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: web, namespace: shop}
@@ -219,7 +218,7 @@ spec: {selector: {matchLabels: {app: web}}, action: AUDIT, rules: [{to: [{operat
 
 /// A service is asked: the one outside, which answers with the status that the path asks for.
 fn custom(world: &World) -> Result<Value> {
-    let _applied = world.apply(
+    world.apply(
         "apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: web, namespace: shop}
