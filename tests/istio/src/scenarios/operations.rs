@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Scenario;
 use crate::http::{Request, ask};
@@ -15,6 +15,7 @@ use crate::world::{World, eventually, get};
 pub const ALL: &[Scenario] = &[
     Scenario { name: "acknowledged", run: acknowledged },
     Scenario { name: "istioctl", run: istioctl_reads },
+    Scenario { name: "istioctl_status", run: istioctl_status },
     Scenario { name: "metrics", run: metrics },
     Scenario { name: "metric_overrides", run: metric_overrides },
 ];
@@ -40,16 +41,14 @@ fn acknowledged(world: &World) -> Result<Value> {
     })
 }
 
+/// What reads and changes a proxy is run as users run it: with the name of a pod, to which istioctl has a stream through the API server and the node.
 fn istioctl_reads(world: &World) -> Result<Value> {
     world.expect("an answer", &get("http://web.shop/"), |seen| seen.status == 200)?;
-    let folder = world.evidence("istioctl")?;
-    let file = folder.join("client.json");
-    std::fs::write(&file, world.admin("client", "config_dump?include_eds")?)?;
-    let file = file.to_string_lossy().into_owned();
-    let read_from = |what: &str, file: &str| {
-        istioctl(&world.tools, &world.kubernetes, &["proxy-config", what, "-f", file])
+    let pod = name(world, "client")?;
+    let run = |what: &str, more: &[&str]| {
+        istioctl(&world.tools, &world.kubernetes, &[&["proxy-config", what, &pod], more].concat())
     };
-    let read = |what: &str| read_from(what, &file);
+    let read = |what: &str| run(what, &[]);
     let listeners = read("listeners")?;
     ensure!(listeners.contains("15001") && listeners.contains("15006"), "{listeners}");
     let routes = read("routes")?;
@@ -64,18 +63,88 @@ fn istioctl_reads(world: &World) -> Result<Value> {
         secrets.contains("default") && secrets.contains("ROOTCA") && secrets.contains("ACTIVE"),
         "{secrets}"
     );
-    // These it reads from another page.
-    let file = folder.join("client-endpoints.json");
-    std::fs::write(&file, world.admin("client", "clusters?format=json")?)?;
-    let endpoints = read_from("endpoints", &file.to_string_lossy())?;
+    let endpoints = read("endpoints")?;
     let address = world.address("web/v1")?;
     ensure!(
         endpoints.contains(&address) && endpoints.contains("HEALTHY"),
         "{address} is not in:\n{endpoints}"
     );
+
+    let before = levels(&read("log")?)?;
+    let said = levels(&run("log", &["--level", "http:debug"])?)?;
+    let changed = levels(&read("log")?)?;
+    // Before anything is asserted of it, so that it is not left so.
+    let restored = levels(&run("log", &["--level", &format!("http:{}", text(&before["http"]))])?)?;
+    let mut expected = before.clone();
+    expected["http"] = "debug".into();
+    ensure!(said == expected && changed == expected, "{said:?}, then {changed:?} instead of {expected:?}");
+    ensure!(restored == before, "{restored:?} instead of {before:?}");
     // As many lines of each, less what only one of the proxies has of its own.
     let count = |text: &str| text.lines().filter(|line| line.contains("web.shop.svc.cluster.local")).count();
-    Ok(json!({"routes": count(&routes), "clusters": count(&clusters)}))
+    Ok(
+        json!({"routes": count(&routes), "clusters": count(&clusters), "endpoints": count(&endpoints), "levels": before}),
+    )
+}
+
+/// The name of a pod with its namespace, for istioctl.
+fn name(world: &World, app: &str) -> Result<String> {
+    let pod = world.pod(app)?;
+    Ok(format!("{}.{}", text(&pod["metadata"]["name"]), text(&pod["metadata"]["namespace"])))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The levels of all loggers, of `proxy-config log`.
+fn levels(told: &str) -> Result<Map<String, Value>> {
+    let (_, list) = told.split_once("active loggers:").with_context(|| format!("no levels: {told}"))?;
+    let lines = list.lines().filter_map(|line| line.trim().split_once(": "));
+    let levels: Map<String, Value> = lines.map(|(name, level)| (name.to_owned(), level.into())).collect();
+    ensure!(levels.contains_key("http"), "no level of http: {told}");
+    Ok(levels)
+}
+
+/// What istiod thinks of each proxy, and whether one has what istiod would send. istiod is no pod here, so that its address is given; the rest is as
+/// users have it, with a token of their cluster.
+fn istioctl_status(world: &World) -> Result<Value> {
+    let istiod = format!("{}:15012", world.podman.gateway());
+    let run = |more: &[&str]| {
+        let arguments = [&["proxy-status", "--xds-address", &istiod], more].concat();
+        istioctl(&world.tools, &world.kubernetes, &arguments)
+    };
+    let mut record = Map::new();
+    for app in ["client", "web/v1"] {
+        let pod = name(world, app)?;
+        let states = eventually("all types in sync", || {
+            let table = run(&["--verbosity=1"])?;
+            let states = row(&table, &pod).with_context(|| format!("{pod} is not in:\n{table}"))?;
+            let synced = ["CDS", "LDS", "EDS", "RDS"].iter().all(|kind| states[*kind] == "SYNCED");
+            let stale = states.values().any(|state| state == "STALE" || state == "ERROR");
+            ensure!(synced && !stale, "{table}");
+            Ok(states)
+        })?;
+        eventually("no difference to what istiod has", || {
+            let compared = run(&[&pod])?;
+            let same = |what: &str| compared.contains(&format!("{what} Match"));
+            ensure!(["Clusters", "Listeners", "Routes"].into_iter().all(same), "{compared}");
+            Ok(())
+        })?;
+        record.insert(app.to_owned(), states.into());
+    }
+    Ok(record.into())
+}
+
+/// What a table has of one name, by the heads of its columns, without ages.
+fn row(table: &str, name: &str) -> Option<Map<String, Value>> {
+    fn cells(line: &str) -> impl Iterator<Item = &str> {
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty())
+    }
+    let mut lines = table.lines();
+    let heads = cells(lines.next()?);
+    let line = lines.find(|line| cells(line).next() == Some(name))?;
+    let states = cells(line).map(|cell| cell.split(" (").next().unwrap_or_default());
+    Some(heads.zip(states).skip(1).map(|(head, state)| (head.to_owned(), state.into())).collect())
 }
 
 /// The page that the agent has for Prometheus.
