@@ -114,12 +114,14 @@ fn istioctl_status(world: &World) -> Result<Value> {
         istioctl(&world.tools, &world.kubernetes, &arguments)
     };
     let mut record = Map::new();
+    // ECDS is not among them: who has been sent a plugin once stays subscribed, and only Sampan is sent one.
+    let kinds = ["CDS", "LDS", "EDS", "RDS"];
     for app in ["client", "web/v1"] {
         let pod = name(world, app)?;
         let states = eventually("all types in sync", || {
             let table = run(&["--verbosity=1"])?;
             let states = row(&table, &pod).with_context(|| format!("{pod} is not in:\n{table}"))?;
-            let synced = ["CDS", "LDS", "EDS", "RDS"].iter().all(|kind| states[*kind] == "SYNCED");
+            let synced = kinds.iter().all(|kind| states.get(*kind).is_some_and(|state| state == "SYNCED"));
             let stale = states.values().any(|state| state == "STALE" || state == "ERROR");
             ensure!(synced && !stale, "{table}");
             Ok(states)
@@ -130,7 +132,8 @@ fn istioctl_status(world: &World) -> Result<Value> {
             ensure!(["Clusters", "Listeners", "Routes"].into_iter().all(same), "{compared}");
             Ok(())
         })?;
-        record.insert(app.to_owned(), states.into());
+        let of_kind = |kind: &&str| ((*kind).to_owned(), states[*kind].clone());
+        record.insert(app.to_owned(), kinds.iter().map(of_kind).collect::<Map<_, _>>().into());
     }
     Ok(record.into())
 }
