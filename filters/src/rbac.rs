@@ -131,7 +131,7 @@ impl Engine {
     /// What is said of a subject.
     pub fn decide(&self, subject: Subject<'_>) -> Decision<'_> {
         match self {
-            Self::Rules(rules) => rules.decide(subject),
+            Self::Rules(rules) => rules.decide(&subject),
             Self::Tree { tree, logs } => match tree.find(subject) {
                 Some(leaf) => Decision {
                     allowed: leaf.action != Action::Deny,
@@ -157,7 +157,7 @@ pub struct Decision<'r> {
 
 impl Rules {
     /// What the rules say of a subject.
-    pub fn decide(&self, subject: Subject<'_>) -> Decision<'_> {
+    pub fn decide(&self, subject: &Subject<'_>) -> Decision<'_> {
         let policy = self.policies.iter().find(|policy| policy.matches(subject));
         let allowed = match self.action {
             Action::Allow => policy.is_some(),
@@ -184,7 +184,7 @@ impl Decision<'_> {
 }
 
 impl Policy {
-    fn matches(&self, subject: Subject<'_>) -> bool {
+    fn matches(&self, subject: &Subject<'_>) -> bool {
         self.permissions.iter().any(|condition| condition.holds(subject))
             && self.principals.iter().any(|condition| condition.holds(subject))
             && self.expression.as_ref().is_none_or(|expression| {
@@ -216,7 +216,7 @@ impl Condition {
     }
 
     /// Whether the condition holds.
-    pub fn holds(&self, subject: Subject<'_>) -> bool {
+    pub fn holds(&self, subject: &Subject<'_>) -> bool {
         let connection = &*subject.info.connection;
         match self {
             Self::Always => true,
@@ -252,7 +252,7 @@ impl Condition {
     }
 }
 
-fn path(subject: Subject<'_>) -> Option<&[u8]> {
+fn path<'s>(subject: &Subject<'s>) -> Option<&'s [u8]> {
     subject.request.filter(|request| request.has_path()).map(|request| path_without_query(request.path()))
 }
 

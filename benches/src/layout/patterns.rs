@@ -160,7 +160,7 @@ mod tests {
         let functions = [
             function("_RNvCsa_5proxy5start3one", 100),
             function("_RNvCsa_5proxy5start3two", 100),
-            function("_RNvCsa_5proxy5start4cold", 40),
+            function("_RNvCsa_5proxy5start4cold", 20),
             function("_RNvCsa_5proxy5never", 5000),
         ];
         let ran = ["_RNvCsa_5proxy5start3one", "_RNvCsa_5proxy5start3two"];

@@ -54,8 +54,9 @@ impl RuntimeFraction {
     pub fn holds(&self, runtime: &dyn Runtime, random: u64) -> bool {
         let known = if self.key.is_empty() { None } else { runtime.fraction(&self.key) };
         let (numerator, denominator) = known.unwrap_or((self.numerator, self.denominator));
-        // All of them is usual, and a division is slow.
+        // All of them or none is usual, and a division is slow.
         denominator > 0
+            && numerator > 0
             && (numerator >= denominator || random % u64::from(denominator) < u64::from(numerator))
     }
 }

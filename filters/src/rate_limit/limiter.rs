@@ -93,6 +93,9 @@ impl Limiter {
     /// Takes the tokens of a request. The slowest bucket is asked first, so that a request which it refuses costs the others
     /// nothing. `tells` is whether the response to a request without descriptors tells of its bucket.
     pub fn take(&self, descriptors: &[Descriptor], tells: bool, now: Instant) -> Verdict {
+        if descriptors.is_empty() {
+            return self.of_default(now).unwrap_or_else(|| self.passes(tells));
+        }
         let mut matched: Vec<(&Descriptor, Arc<Bucket>, bool)> = descriptors
             .iter()
             .filter_map(|descriptor| {
@@ -118,21 +121,36 @@ impl Limiter {
             over_shadow.get_or_insert(verdict);
         }
         if (matched.is_empty() || self.plan.always_default)
-            && let Some(default) = &self.default
-            && !default.take(1.0, now)
+            && let Some(refusal) = self.of_default(now)
         {
-            // A bucket that can hold nothing has nothing to tell.
-            let bucket = (default.shape().most > 0).then(|| Arc::clone(default));
-            return Verdict { allowed: false, shadow: false, bucket, told: None };
+            return refusal;
         }
         if let Some(verdict) = over_shadow {
             return verdict;
         }
-        let (bucket, told) = match matched.first() {
-            Some((descriptor, bucket, _)) => (Some(Arc::clone(bucket)), descriptor.told),
-            None => (self.default.as_ref().filter(|_| tells).cloned(), None),
-        };
-        Verdict { allowed: true, shadow: false, bucket, told }
+        match matched.first() {
+            Some((descriptor, bucket, _)) => Verdict {
+                allowed: true,
+                shadow: false,
+                bucket: Some(Arc::clone(bucket)),
+                told: descriptor.told,
+            },
+            None => self.passes(tells),
+        }
+    }
+
+    /// Takes a token of the default bucket; what is said if it has none.
+    fn of_default(&self, now: Instant) -> Option<Verdict> {
+        let default = self.default.as_ref().filter(|default| !default.take(1.0, now))?;
+        // A bucket that can hold nothing has nothing to tell.
+        let bucket = (default.shape().most > 0).then(|| Arc::clone(default));
+        Some(Verdict { allowed: false, shadow: false, bucket, told: None })
+    }
+
+    /// What is said of a request that no descriptor matches, and that passes.
+    fn passes(&self, tells: bool) -> Verdict {
+        let bucket = self.default.as_ref().filter(|_| tells).cloned();
+        Verdict { allowed: true, shadow: false, bucket, told: None }
     }
 
     fn bucket(&self, entries: &Entries, now: Instant) -> Option<(Arc<Bucket>, bool)> {

@@ -24,7 +24,7 @@ fn holds(permission: &str, principal: &str, fields: &[(&str, &str)], info: &Stre
     let yaml = format!("policies: {{p: {{permissions: [{permission}], principals: [{principal}]}}}}");
     let (rules, errors) = compiled(&yaml);
     assert!(errors.is_empty(), "{errors:?}");
-    rules.decide(Subject { request: Some(&request(fields)), response: None, info }).allowed
+    rules.decide(&Subject { request: Some(&request(fields)), response: None, info }).allowed
 }
 
 fn asks(permission: &str, fields: &[(&str, &str)]) -> bool {
@@ -152,10 +152,10 @@ fn what_a_match_means() {
     let decided = |action: &str, path: &str| {
         let (rules, _) = compiled(&format!("{{action: {action}, {policies}}}"));
         let decision = rules
-            .decide(Subject { request: Some(&request(&[(":path", path)])), response: None, info: &info() })
+            .decide(&Subject { request: Some(&request(&[(":path", path)])), response: None, info: &info() })
             .details();
         let allowed = rules
-            .decide(Subject { request: Some(&request(&[(":path", path)])), response: None, info: &info() })
+            .decide(&Subject { request: Some(&request(&[(":path", path)])), response: None, info: &info() })
             .allowed;
         (allowed, decision)
     };
@@ -164,7 +164,7 @@ fn what_a_match_means() {
     assert_eq!(decided("DENY", "/b"), (false, matched("b")));
     assert_eq!(decided("LOG", "/b"), (true, matched("b")));
     let (nothing, _) = compiled("{}");
-    let decision = nothing.decide(Subject { request: None, response: None, info: &info() });
+    let decision = nothing.decide(&Subject { request: None, response: None, info: &info() });
     assert_eq!((decision.allowed, decision.details()), (false, matched("none")));
 }
 
@@ -205,12 +205,12 @@ fn conditions_in_cel_must_hold_besides() {
     let info = info();
     let allowed = |path| {
         rules
-            .decide(Subject { request: Some(&request(&[(":path", path)])), response: None, info: &info })
+            .decide(&Subject { request: Some(&request(&[(":path", path)])), response: None, info: &info })
             .allowed
     };
     assert!(allowed("/a") && !allowed("/b"));
     assert!(
-        !rules.decide(Subject { request: None, response: None, info: &info }).allowed,
+        !rules.decide(&Subject { request: None, response: None, info: &info }).allowed,
         "no request has a path"
     );
     let checked = yaml.replace("condition: {", "checked_condition: {expr: {").replace("}}]}}}}", "}}]}}}}}");

@@ -196,7 +196,14 @@ impl<'s> Shared<'s> {
                     }
                 }
             };
-            if let Some(filter) = factory.create(&Start { routes: &routes, ..base }) {
+            let own;
+            let start = if routes.is_empty() {
+                &base
+            } else {
+                own = Start { routes: &routes, ..base };
+                &own
+            };
+            if let Some(filter) = factory.create(start) {
                 let phases = filter.phases().unwrap_or_else(|| factory.phases());
                 self.phases = self.phases.and(phases);
                 self.filters.push(Instance { phases, filter });

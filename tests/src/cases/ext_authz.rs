@@ -81,6 +81,12 @@ filter_chains:
     Bootstrap::new()
         .http_filters("grpc", &grpc("h2", ""), route)
         .http_filters("told", &grpc("h2", "include_peer_certificate: true, include_tls_session: true, allowed_headers: {patterns: [{prefix: x-, ignore_case: true}]}, disallowed_headers: {patterns: [{exact: x-secret}]}, stat_prefix: own"), route)
+        .top("node: {id: n, cluster: c, metadata: {LABELS: {app: web, n: 1, version: v1}}}")
+        .http_filters(
+            "configured",
+            &grpc("h2", "bootstrap_metadata_labels_key: LABELS, route_metadata_context_namespaces: [own, none]"),
+            "- {match: {prefix: /}, metadata: {filter_metadata: {own: {of: the route}, other: {a: b}}}, route: {cluster: a}}",
+        )
         .http_filters("raw", &grpc("h2", "encode_raw_headers: true"), route)
         .http_filters("clear", &grpc("h2", "clear_route_cache: true"), route)
         .http_filters("valid", &grpc("h2", "validate_mutations: true"), route)
@@ -108,6 +114,7 @@ filter_chains:
         .http_filters("http-h2", &http("h2", "", ""), route)
         .http_filters("http-refused", &http("refused", "", ""), route)
         .listener_of("tcp", &tcp("tcp", "h2", ""))
+        .listener_of("tcp-labels", &tcp("tcp-labels", "h2", "bootstrap_metadata_labels_key: LABELS"))
         .listener_of("tcp-open", &tcp("tcp-open", "refused", "failure_mode_allow: true"))
         .listener_of("tcp-refused", &tcp("tcp-refused", "refused", ""))
 }
@@ -141,6 +148,11 @@ fn by_grpc() -> Vec<Case> {
             .play("h2", passes())
             .get_with("/p", "host: test\r\nx-a: 1\r\nx-secret: 2\r\naccept: any\r\n")
             .status(200),
+        case("told-configured", "configured")
+            .play("h2", passes())
+            .get("/p")
+            .status(200)
+            .want("up:m:attributes.destination.labels.version", "v1"),
         case("told-raw", "raw")
             .play("h2", passes())
             .get_with("/p", "host: test\r\nx-two: 1\r\nx-two: 2\r\n")
@@ -415,6 +427,14 @@ fn connections() -> Vec<Case> {
     let spoken = || [Talk::Send(b"hello".to_vec()), Talk::ReadBytes(5), Talk::Fin, Talk::AwaitClose];
     let closed = || [Talk::Send(b"hello".to_vec()), Talk::AwaitClose];
     vec![
+        case("tcp-labels", "tcp-labels")
+            .play("h2", check("{status: {code: 7}}"))
+            .talk(closed())
+            .logs(1)
+            .by_upstream()
+            .want("up:m:attributes.destination.labels.app", "web")
+            .ignore("up:connection")
+            .ignore("2.up"),
         case("tcp-denied", "tcp")
             .play("h2", check("{status: {code: 7}}"))
             .talk(closed())

@@ -12,8 +12,10 @@ use sampan_api::envoy::extensions::filters::http::ext_authz::v3::ext_authz_per_r
 use sampan_api::envoy::r#type::matcher::v3::ListStringMatcher;
 use sampan_api::google::protobuf::BoolValue;
 use sampan_api::{MessageSupport, Support};
+use sampan_filters_api::NodeFacts;
 use sampan_filters_api::format::Template;
 use sampan_filters_api::http::{HttpFilterFactory, RouteConfig};
+use sampan_filters_api::info::MetadataValue;
 use sampan_model::route::StringMatch;
 
 use super::http::Lists;
@@ -52,14 +54,14 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("validate_mutations", YES),
             ("metadata_context_namespaces", YES),
             ("typed_metadata_context_namespaces", UNTYPED),
-            ("route_metadata_context_namespaces", REFUSED),
+            ("route_metadata_context_namespaces", YES),
             ("route_typed_metadata_context_namespaces", REFUSED),
             ("filter_enabled", YES),
             ("filter_enabled_metadata", YES),
             ("deny_at_disable", YES),
             ("include_peer_certificate", YES),
             ("stat_prefix", YES),
-            ("bootstrap_metadata_labels_key", REFUSED),
+            ("bootstrap_metadata_labels_key", YES),
             ("allowed_headers", YES),
             ("disallowed_headers", YES),
             ("include_tls_session", YES),
@@ -105,7 +107,7 @@ pub(super) fn settings(bytes: &[u8], context: &FilterContext<'_>) -> Compiled<Se
         None => Err(ConfigError::new("", "neither grpc_service nor http_service is given")),
     };
     let service = service.map_err(&mut keep).ok();
-    let told = told(&proto).map_err(&mut keep).unwrap_or_default();
+    let told = told(&proto, context.node).map_err(&mut keep).unwrap_or_default();
     let rules = proto.decoder_header_mutation_rules.as_ref();
     let rules = rules.map(|proto| self::rules(proto, "decoder_header_mutation_rules"));
     let rules = rules.transpose().map_err(&mut keep).ok().flatten();
@@ -182,12 +184,10 @@ fn check(proto: &pb::CheckSettings) -> Result<RouteSettings, ConfigError> {
 
 fn refuse(proto: &pb::ExtAuthz, errors: &mut Vec<ConfigError>) {
     let unsupported = [
-        (!proto.route_metadata_context_namespaces.is_empty(), "route_metadata_context_namespaces"),
         (
             !proto.route_typed_metadata_context_namespaces.is_empty(),
             "route_typed_metadata_context_namespaces",
         ),
-        (!proto.bootstrap_metadata_labels_key.is_empty(), "bootstrap_metadata_labels_key"),
         (proto.enforce_response_header_limits, "enforce_response_header_limits"),
     ];
     for (_, field) in unsupported.iter().filter(|(set, _)| *set) {
@@ -216,7 +216,7 @@ fn buffering(proto: pb::BufferSettings) -> Buffering {
 }
 
 #[expect(deprecated, reason = "1.40 accepts the older place of the list")]
-fn told(proto: &pb::ExtAuthz) -> Result<Told, ConfigError> {
+fn told(proto: &pb::ExtAuthz, node: &NodeFacts) -> Result<Told, ConfigError> {
     let older = match &proto.services {
         Some(Services::HttpService(service)) => {
             service.authorization_request.as_ref().and_then(|request| request.allowed_headers.as_ref())
@@ -232,7 +232,7 @@ fn told(proto: &pb::ExtAuthz) -> Result<Told, ConfigError> {
             return Err(ConfigError::new(path, "allowed_headers is given, too"));
         }
     };
-    let names = &proto.metadata_context_namespaces;
+    let names = |list: &[String]| list.iter().map(|name| name.as_str().into()).collect();
     Ok(Told {
         allowed: list.map(|list| strings(Some(list), path)).transpose()?,
         disallowed: strings(proto.disallowed_headers.as_ref(), "disallowed_headers")?,
@@ -240,8 +240,20 @@ fn told(proto: &pb::ExtAuthz) -> Result<Told, ConfigError> {
         raw: proto.encode_raw_headers,
         certificate: proto.include_peer_certificate,
         tls_session: proto.include_tls_session,
-        namespaces: names.iter().map(|name| name.as_str().into()).collect(),
+        namespaces: names(&proto.metadata_context_namespaces),
+        route_namespaces: names(&proto.route_metadata_context_namespaces),
+        labels: labels(&proto.bootstrap_metadata_labels_key, node),
     })
+}
+
+/// The texts of a struct in the node's metadata, as Envoy takes them: what is no text is empty.
+pub fn labels(key: &str, node: &NodeFacts) -> Vec<(Box<str>, Box<str>)> {
+    let Some(MetadataValue::Struct(fields)) = node.metadata.at(&[key]) else { return Vec::new() };
+    let text = |value: &MetadataValue| match value {
+        MetadataValue::String(text) => text.as_ref().into(),
+        _ => Box::default(),
+    };
+    fields.iter().map(|(key, value)| (key.as_ref().into(), text(value))).collect()
 }
 
 fn strings(proto: Option<&ListStringMatcher>, path: &str) -> Result<Vec<StringMatch>, ConfigError> {

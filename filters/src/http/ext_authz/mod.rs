@@ -107,6 +107,10 @@ pub struct Told {
     pub tls_session: bool,
     /// `metadata_context_namespaces`
     pub namespaces: Vec<Box<str>>,
+    /// `route_metadata_context_namespaces`
+    pub route_namespaces: Vec<Box<str>>,
+    /// `bootstrap_metadata_labels_key`: what the node's metadata has there.
+    pub labels: Vec<(Box<str>, Box<str>)>,
 }
 
 /// `with_request_body`

@@ -10,7 +10,7 @@ use sampan_api::envoy::service::auth::v3 as pb;
 use sampan_api::envoy::service::auth::v3::attribute_context as attributes;
 use sampan_api::envoy::service::auth::v3::check_response::HttpResponse;
 use sampan_api::google::protobuf;
-use sampan_filters_api::info::{CertificateInfo, MetadataValue, TlsInfo};
+use sampan_filters_api::info::{CertificateInfo, MetadataOf, MetadataValue, TlsInfo};
 use sampan_filters_api::{Address, Known, Protocol, StreamInfo};
 
 use super::{Change, Outcome, PARTIAL_BODY, Question, Told, Verdict, joined, sanitized};
@@ -29,11 +29,24 @@ pub(super) fn request(question: &Question<'_>) -> Vec<u8> {
     }
     context.request =
         Some(attributes::Request { time: timestamp(question.info.start_time), http: Some(http(question)) });
-    // Routes tell nothing, which is told.
-    context.route_metadata_context = Some(core::Metadata::default());
+    // Also where it is empty.
+    context.route_metadata_context = Some(of_route(question));
     context.context_extensions =
         question.extensions.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     pb::CheckRequest { attributes: Some(context) }.encode_to_vec()
+}
+
+/// The metadata of the route, as far as it is told.
+fn of_route(question: &Question<'_>) -> core::Metadata {
+    let mut known = core::Metadata::default();
+    for namespace in &question.told.route_namespaces {
+        let none: &[&str] = &[];
+        let value = question.info.metadata_of(MetadataOf::Route, namespace, none);
+        if let Some(MetadataValue::Struct(fields)) = value {
+            known.filter_metadata.insert(namespace.to_string(), to_struct(fields));
+        }
+    }
+    known
 }
 
 /// Asks about a connection.
@@ -55,6 +68,9 @@ fn connection(told: &Told, info: &StreamInfo) -> pb::AttributeContext {
         source.certificate = certificate.url_encoded_pem();
     }
     let own = tls.and_then(|tls| tls.local.as_deref());
+    let mut destination = peer(&connection.local, principal(own));
+    destination.labels =
+        told.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     let mut known = core::Metadata::default();
     let of_connection = connection.facts.as_ref().map(|facts| &facts.metadata);
     for namespace in &told.namespaces {
@@ -66,7 +82,7 @@ fn connection(told: &Told, info: &StreamInfo) -> pb::AttributeContext {
     }
     pb::AttributeContext {
         source: Some(source),
-        destination: Some(peer(&connection.local, principal(own))),
+        destination: Some(destination),
         metadata_context: Some(known),
         tls_session: told.tls_session.then(|| attributes::TlsSession {
             sni: connection.requested_server_name.as_deref().unwrap_or_default().to_owned(),

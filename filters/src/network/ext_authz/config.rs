@@ -12,6 +12,7 @@ use crate::config::matcher::metadata;
 use crate::config::{Compiled, ConfigError, FilterContext, payload, remote};
 use crate::http::ext_authz::Told;
 use crate::http::ext_authz::config::TIMEOUT;
+use crate::http::ext_authz::config::labels;
 
 const YES: Support = Support::Supported;
 const REFUSED: Support = Support::Later("a filter that sets it is refused");
@@ -29,7 +30,7 @@ pub const SUPPORT: &[MessageSupport] = &[(
         ("include_peer_certificate", YES),
         ("transport_api_version", YES),
         ("filter_enabled_metadata", YES),
-        ("bootstrap_metadata_labels_key", REFUSED),
+        ("bootstrap_metadata_labels_key", YES),
         ("include_tls_session", YES),
         ("send_tls_alert_on_denial", REFUSED),
         ("metadata_context_namespaces", YES),
@@ -50,11 +51,8 @@ pub fn compile(bytes: &[u8], context: &FilterContext<'_>) -> Compiled<Arc<dyn Ne
         let error = ConfigError::new("transport_api_version", "only V3 is spoken").value(version);
         errors.push(error.hint("set transport_api_version: V3"));
     }
-    let unsupported = [
-        (!proto.bootstrap_metadata_labels_key.is_empty(), "bootstrap_metadata_labels_key"),
-        (proto.send_tls_alert_on_denial, "send_tls_alert_on_denial"),
-        (proto.shadow_mode, "shadow_mode"),
-    ];
+    let unsupported =
+        [(proto.send_tls_alert_on_denial, "send_tls_alert_on_denial"), (proto.shadow_mode, "shadow_mode")];
     for (_, field) in unsupported.iter().filter(|(set, _)| *set) {
         errors.push(ConfigError::new(*field, "is not supported yet"));
     }
@@ -72,6 +70,7 @@ pub fn compile(bytes: &[u8], context: &FilterContext<'_>) -> Compiled<Arc<dyn Ne
             certificate: proto.include_peer_certificate,
             tls_session: proto.include_tls_session,
             namespaces: names.iter().map(|name| name.as_str().into()).collect(),
+            labels: labels(&proto.bootstrap_metadata_labels_key, context.node),
             ..Told::default()
         },
         enabled,
