@@ -272,7 +272,8 @@ fn metadata_state_and_names() {
     fixture.info.upstream.state = Some(Rc::new(RefCell::new(upstream)));
     let of = |whose| Some(Arc::new(of_ns(whose)));
     let host = VirtualHostFacts { name: "vh".into(), metadata: Some(of_ns("the virtual host")) };
-    let route = RouteFacts { name: None, metadata: Some(of_ns("the route")), host: Arc::new(host) };
+    let route =
+        RouteFacts { name: Some("rt".into()), metadata: Some(of_ns("the route")), host: Arc::new(host) };
     fixture.info.route = Some(Arc::new(route));
     let cluster = ClusterFacts { metadata: of("the cluster"), ..ClusterFacts::default() };
     fixture.info.upstream.facts = Some(Rc::new(cluster));
