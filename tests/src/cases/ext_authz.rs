@@ -81,7 +81,7 @@ filter_chains:
     Bootstrap::new()
         .http_filters("grpc", &grpc("h2", ""), route)
         .http_filters("told", &grpc("h2", "include_peer_certificate: true, include_tls_session: true, allowed_headers: {patterns: [{prefix: x-, ignore_case: true}]}, disallowed_headers: {patterns: [{exact: x-secret}]}, stat_prefix: own"), route)
-        .top("node: {id: n, cluster: c, metadata: {LABELS: {app: web, n: 1, version: v1}}}")
+        .top("node: {id: node, cluster: c, metadata: {LABELS: {app: web, number: 1, version: v1}}}")
         .http_filters(
             "configured",
             &grpc("h2", "bootstrap_metadata_labels_key: LABELS, route_metadata_context_namespaces: [own, none]"),
