@@ -114,6 +114,13 @@ pub struct UpstreamInfo {
     pub response_received: (Option<Instant>, Option<Instant>),
 }
 
+impl UpstreamInfo {
+    /// The object of a key in the filter state of the upstream connection.
+    pub fn object(&self, key: &str) -> Option<Rc<dyn StateObject>> {
+        self.state.as_ref()?.borrow().object(key).cloned()
+    }
+}
+
 /// Byte counts of a stream. Bodies only, unless the name says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByteCounts {
@@ -247,7 +254,7 @@ impl StreamInfo {
     /// of another peer.
     pub fn upstream_state(&self, key: &str) -> Option<Rc<dyn StateObject>> {
         let own = self.filter_state.object(key).cloned();
-        own.or_else(|| self.upstream.state.as_ref()?.borrow().object(key).cloned())
+        own.or_else(|| self.upstream.object(key))
     }
 
     /// A value of some metadata: of a namespace, following struct keys.

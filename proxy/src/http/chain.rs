@@ -83,7 +83,7 @@ struct Instance<'s> {
 }
 
 /// What makes those filters of a stream whose configuration is discovered, held for as long as the stream is: in the order of the
-/// configured filters, empty where there are none such.
+/// configured filters; not set where there are none such.
 pub type Discovered = OnceCell<Vec<Option<Arc<Extension>>>>;
 
 impl<'s> Shared<'s> {
@@ -159,21 +159,11 @@ impl<'s> Shared<'s> {
             upstream: &upstream,
             calls: &WorkerCalls(worker),
         };
-        let discovered = self.discovered.get_or_init(|| {
-            let found = |filter: &ConfiguredFilter| match &filter.factory {
-                FilterSource::Fixed(_) => None,
-                FilterSource::Discovered { reference, .. } => {
-                    snapshot.extensions.entry(reference.slot).cloned()
-                }
-            };
-            let is_discovered =
-                |filter: &ConfiguredFilter| matches!(filter.factory, FilterSource::Discovered { .. });
-            if configured.iter().any(is_discovered) {
-                configured.iter().map(found).collect()
-            } else {
-                Vec::new()
-            }
-        });
+        let discovered = self.discovered;
+        let found = |filter: &ConfiguredFilter| match &filter.factory {
+            FilterSource::Fixed(_) => None,
+            FilterSource::Discovered { reference, .. } => snapshot.extensions.entry(reference.slot).cloned(),
+        };
         for (place, filter) in configured.iter().enumerate() {
             let mut on = None;
             let mut routes: SmallVec<[&FilterConfig; 3]> = SmallVec::new();
@@ -190,7 +180,8 @@ impl<'s> Shared<'s> {
             let factory: &'s dyn HttpFilterFactory = match &filter.factory {
                 FilterSource::Fixed(factory) => &**factory,
                 FilterSource::Discovered { default, .. } => {
-                    match (discovered.get(place).and_then(Option::as_deref), default) {
+                    let all = discovered.get_or_init(|| configured.iter().map(found).collect());
+                    match (all.get(place).and_then(Option::as_deref), default) {
                         (Some(Extension::Http(factory)), _) | (_, Some(factory)) => &**factory,
                         _ => &Missing,
                     }

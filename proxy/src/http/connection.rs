@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use sampan_filters_api::{ConnectionInfo, Flag, Protocol, RequestHead};
+use sampan_filters_api::{ConnectionInfo, Direction, Flag, Protocol, RequestHead};
 use sampan_model::route::Slot;
 
 use super::config::{Codec, HttpConfig, RouteSource, ScopeSource, ScopedRoutes};
@@ -36,10 +36,6 @@ pub struct HttpContext {
     pub stats: Rc<HttpStats>,
     /// `per_connection_buffer_limit_bytes`
     pub buffer_limit: usize,
-    /// The listener's `traffic_direction` is INBOUND.
-    pub inbound: bool,
-    /// The listener's `traffic_direction` is OUTBOUND.
-    pub outbound: bool,
     /// Requests so far.
     pub requests: Cell<u64>,
     /// Streams under way.
@@ -49,6 +45,11 @@ pub struct HttpContext {
 }
 
 impl HttpContext {
+    /// Whether the listener's `traffic_direction` is OUTBOUND, by which traces tell the caller's side.
+    pub fn is_outbound(&self) -> bool {
+        self.info.listener.direction == Direction::Outbound
+    }
+
     /// The routes in force for a request.
     #[inline]
     pub fn routes(&self, head: &RequestHead) -> CurrentRoutes<'_> {
@@ -109,7 +110,8 @@ impl HttpContext {
         }
         let random = || self.worker.with_rng(|rng| rng.u64(..));
         let drain = self.worker.drain();
-        let close = (drain != DrainState::default() && drain.should_close(now, self.inbound, random()))
+        let inbound = self.info.listener.direction == Direction::Inbound;
+        let close = (drain != DrainState::default() && drain.should_close(now, inbound, random()))
             || self.chain.retirement.should_close(now, random);
         if close {
             self.stats.http.inc(HttpCounter::DownstreamCxDrainClose);
@@ -225,8 +227,6 @@ pub async fn serve(
         info,
         stats,
         buffer_limit: listener.config.buffer_limit,
-        inbound: listener.config.inbound,
-        outbound: listener.config.outbound,
         requests: Cell::new(0),
         active: Cell::new(0),
         counted: Cell::default(),

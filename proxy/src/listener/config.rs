@@ -42,10 +42,6 @@ pub struct Listener {
     pub ignore_global_limit: bool,
     /// `bind_to_port`; a listener that does not is reached by redirection only.
     pub bind_to_port: bool,
-    /// `traffic_direction` INBOUND, which `/drain_listeners?inboundonly` asks for.
-    pub inbound: bool,
-    /// `traffic_direction` OUTBOUND, by which traces tell the caller's side.
-    pub outbound: bool,
     /// `drain_type` MODIFY_ONLY: keeps accepting while the process drains.
     pub drain_on_modify_only: bool,
     /// `access_log`: connections that end before a chain takes them.

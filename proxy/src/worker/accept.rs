@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sampan_filters_api::Address;
+use sampan_filters_api::{Address, Direction};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::AbortHandle;
 
@@ -164,7 +164,8 @@ impl Worker {
     /// Whether a listener no longer accepts because of a drain.
     fn stops(&self, listener: &ActiveListener) -> bool {
         let Some(drain) = self.drain().drain else { return false };
-        let in_scope = drain.scope == DrainScope::All || listener.config.inbound;
+        let in_scope =
+            drain.scope == DrainScope::All || listener.config.facts.direction == Direction::Inbound;
         in_scope && drain.stops_at().is_some_and(|at| at <= Instant::now())
     }
 }

@@ -63,7 +63,7 @@ impl StateOf {
     fn object(self, context: &FormatContext<'_>, key: &str) -> Option<Rc<dyn StateObject>> {
         match self {
             StateOf::Stream => context.info.state(key),
-            StateOf::Upstream => context.info.upstream.state.as_ref()?.borrow().object(key).cloned(),
+            StateOf::Upstream => context.info.upstream.object(key),
         }
     }
 }

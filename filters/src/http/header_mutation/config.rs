@@ -52,7 +52,7 @@ pub const PER_ROUTE: &str = "envoy.extensions.filters.http.header_mutation.v3.He
 /// Makes the factory.
 pub fn compile(bytes: &[u8], _: &FilterContext<'_>) -> Compiled<Arc<dyn HttpFilterFactory>> {
     let proto: pb::HeaderMutation = payload(bytes)?;
-    let all = Arc::new(mutations(proto.mutations.as_ref())?);
+    let all = mutations(proto.mutations.as_ref())?;
     Ok(Arc::new(HeaderMutation { all, most_specific_last: proto.most_specific_header_mutations_wins }))
 }
 

@@ -78,7 +78,7 @@ impl Action {
 #[derive(Debug)]
 pub struct HeaderMutation {
     /// The changes for every stream.
-    pub all: Arc<Mutations>,
+    pub all: Mutations,
     /// `most_specific_header_mutations_wins`
     pub most_specific_last: bool,
 }

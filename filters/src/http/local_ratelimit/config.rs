@@ -62,7 +62,7 @@ const DYNAMIC: u32 = 20;
 
 /// Makes the factory.
 pub fn compile(bytes: &[u8], context: &FilterContext<'_>) -> Compiled<Arc<dyn HttpFilterFactory>> {
-    Ok(Arc::new(LocalRateLimit(Arc::new(limits(&payload(bytes)?, context, false)?))))
+    Ok(Arc::new(LocalRateLimit(limits(&payload(bytes)?, context, false)?)))
 }
 
 /// Compiles the configuration of a route or virtual host.

@@ -83,7 +83,7 @@ const SHADOW: usize = 4;
 
 /// The factory.
 #[derive(Debug)]
-pub struct LocalRateLimit(pub Arc<Limits>);
+pub struct LocalRateLimit(pub Limits);
 
 /// One stream.
 struct Instance<'f> {

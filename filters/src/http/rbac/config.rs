@@ -39,7 +39,7 @@ pub const SUPPORT: &[MessageSupport] = &[
 pub fn compile(bytes: &[u8], context: &FilterContext<'_>) -> Compiled<Arc<dyn HttpFilterFactory>> {
     let proto: pb::Rbac = payload(bytes)?;
     let (prefix, shadow_prefix) = prefixes(&proto, context);
-    let access = Arc::new(access(&proto, "", context)?);
+    let access = access(&proto, "", context)?;
     let rbac = Rbac {
         access,
         counters: context.counters.counters(&dotted(&prefix), COUNTERS),

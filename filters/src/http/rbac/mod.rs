@@ -86,7 +86,7 @@ pub const SHADOW_COUNTERS: &[&str] = &["shadow_allowed", "shadow_denied"];
 #[derive(Debug)]
 pub struct Rbac {
     /// The filter's own configuration.
-    pub access: Arc<Access>,
+    pub access: Access,
     /// What the rules said.
     pub counters: Arc<Counters>,
     /// What the shadow rules said.
@@ -115,7 +115,7 @@ impl HttpFilterFactory for Rbac {
 
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {
         let route = start.route::<Access>();
-        let access = route.as_ref().unwrap_or(&self.access);
+        let access = route.as_deref().unwrap_or(&self.access);
         if access.rules.is_none() && access.shadow.is_none() {
             return None;
         }
@@ -126,7 +126,7 @@ impl HttpFilterFactory for Rbac {
 impl HttpFilter for Instance<'_> {
     fn on_request_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
         let own = self.own;
-        let access = self.route.as_ref().unwrap_or(&own.access);
+        let access = self.route.as_deref().unwrap_or(&own.access);
         let subject = Subject { request: Some(stream.request), response: None, info: stream.info };
         let shadow = access.shadow.as_ref().map(|rules| rules.decide(subject));
         let enforced = access.rules.as_ref().map(|rules| rules.decide(subject));
@@ -177,7 +177,7 @@ impl Instance<'_> {
 
     fn tell(&self, shadow: Option<Decision<'_>>, enforced: Option<Decision<'_>>) -> Arc<MetadataValue> {
         let own = self.own;
-        let access = self.route.as_ref().unwrap_or(&own.access);
+        let access = self.route.as_deref().unwrap_or(&own.access);
         let words = &own.words;
         let mut fields = Vec::new();
         for (decision, given, plain) in [

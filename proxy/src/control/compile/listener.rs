@@ -132,8 +132,6 @@ pub fn compile(proto: &pb::Listener, context: &Context, at: &Scope<'_>) -> Optio
         exact_balance: exact_balance(proto, at),
         ignore_global_limit: proto.ignore_global_conn_limit,
         bind_to_port: value::switch(proto.bind_to_port.as_ref()).unwrap_or(true),
-        inbound: proto.traffic_direction() == TrafficDirection::Inbound,
-        outbound: proto.traffic_direction() == TrafficDirection::Outbound,
         drain_on_modify_only: proto.drain_type() == DrainType::ModifyOnly,
         access_logs: access_log::access_logs(&proto.access_log, context, &at.field("access_log")),
     };

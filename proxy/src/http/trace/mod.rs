@@ -78,7 +78,7 @@ fn start(context: &HttpContext, tracing: &Tracing, shared: &mut Shared<'_>, hit:
     shared.info.force_traced = reason == Reason::ServiceForced;
     let request = &mut *shared.request;
     let mut own = tracing.tracer.as_ref().and_then(|tracer| {
-        let server = tracing.separate_hop || !context.outbound;
+        let server = tracing.separate_hop || !context.is_outbound();
         context.worker.with_rng(|rng| {
             ids::adopt(&tracer.dialect, &request.headers, reason.is_traced(), server, rng, SystemTime::now())
         })
@@ -88,7 +88,7 @@ fn start(context: &HttpContext, tracing: &Tracing, shared: &mut Shared<'_>, hit:
     let mut name = decorator.map(|decorator| &*decorator.operation);
     let mut passed_on = decorator.filter(|decorator| decorator.propagates);
     let given;
-    if context.outbound {
+    if context.is_outbound() {
         if let Some(decorator) = passed_on.take() {
             request.headers.set_known(Known::XEnvoyDecoratorOperation, &*decorator.operation);
         }
@@ -196,7 +196,7 @@ pub fn respond(context: &HttpContext, shared: &mut Shared<'_>) {
         return;
     }
     let headers = &mut shared.response.headers;
-    if !context.outbound {
+    if !context.is_outbound() {
         if let Some(decorator) = shared.trace.as_ref().and_then(|trace| trace.decorator.as_ref()) {
             headers.set_known(Known::XEnvoyDecoratorOperation, &*decorator.operation);
         }
@@ -223,8 +223,8 @@ pub fn finish(context: &HttpContext, shared: &mut Shared<'_>, now: Instant) {
         && let Some(tracer) = &tracing.tracer
         && let Some(sink) = &tracer.sink
     {
-        let name = spans::default_name(&tracer.dialect, context.outbound, shared.request);
-        let client = context.outbound && !tracing.separate_hop && !ids::is_split(&tracer.dialect);
+        let name = spans::default_name(&tracer.dialect, context.is_outbound(), shared.request);
+        let client = context.is_outbound() && !tracing.separate_hop && !ids::is_split(&tracer.dialect);
         sink.submit(spans::stream(own, name, client, tracing, trace.route.as_deref(), shared, now));
     }
 }

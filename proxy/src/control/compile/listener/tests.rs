@@ -70,7 +70,7 @@ ignore_global_conn_limit: true",
     assert_eq!((pipe.address.to_string().as_str(), pipe.pipe_mode), ("/tmp/s", Some(384)));
     assert!(second.options.ipv4_compat && second.options.options.is_empty());
     assert_eq!((&*found.stat_prefix, found.connection_limit), ("s", Some(7)));
-    assert!(found.exact_balance && found.inbound && found.drain_on_modify_only);
+    assert!(found.exact_balance && found.facts.direction == Direction::Inbound && found.drain_on_modify_only);
     assert!(found.ignore_global_limit && !found.bind_to_port);
     assert_eq!((found.buffer_limit, found.accepts_per_wake), (5, 3));
 }
