@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::case::{Case, Client, Group, Want};
 use crate::differences::{self, Difference};
-use crate::harness::PATIENCE;
 use crate::harness::access_log::AccessLog;
 use crate::harness::client::raw::{RawClient, Talk};
 use crate::harness::client::{Reply, frames, h2};
@@ -20,44 +19,66 @@ use crate::harness::upstream::Recorder;
 use crate::harness::upstream::h1::{Manner, RawUpstream};
 use crate::harness::upstream::h2::H2Upstream;
 use crate::harness::upstream::refused::{BlackHole, Refused};
+use crate::harness::{PATIENCE, poll};
 
 /// A case that takes longer is reported, for the suite as a whole must stay quick.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// How often Envoy plays a group, where it does not do each time the same.
+const PLAYS: usize = 3;
+
 /// Plays the group and panics with every unexpected fact.
+///
+/// Sampan plays once. Envoy plays again where a case does not show what it demands of Envoy or what Sampan did: some of its answers
+/// depend on which of two events it sees first, and what it does in one of its plays is what it does.
 pub fn check(group: Group) {
     let only = std::env::var("SAMPAN_TESTS_ONLY").unwrap_or_default();
     let filter = std::env::var("SAMPAN_TESTS_CASE").unwrap_or_default();
     let group = &group;
-    let chosen: Vec<&Case> =
+    let mut open: Vec<&Case> =
         group.cases.iter().filter(|case| full_name(group, case).contains(filter.as_str())).collect();
-    if chosen.is_empty() {
+    if open.is_empty() {
         return;
     }
-    let (envoy, sampan) = std::thread::scope(|scope| {
+    let chosen = open.clone();
+    let (mut envoy, sampan) = std::thread::scope(|scope| {
         let envoy = scope.spawn(|| play_all(Program::Envoy, group, &chosen));
         let sampan = scope.spawn(|| (only != "envoy").then(|| play_all(Program::Sampan, group, &chosen)));
         (envoy.join().expect("Envoy's run"), sampan.join().expect("Sampan's run"))
     });
+    for play in 1.. {
+        let report = judge(group, &mut open, &envoy, sampan.as_ref());
+        if open.is_empty() {
+            return;
+        }
+        assert!(play < PLAYS, "{report}");
+        println!("play {play} of {PLAYS} by Envoy:{report}");
+        envoy = play_all(Program::Envoy, group, &chosen);
+    }
+}
+
+/// What was not as expected, leaving `open` with the cases concerned.
+fn judge(group: &Group, open: &mut Vec<&Case>, envoy: &Played, sampan: Option<&Played>) -> String {
     let mut report = String::new();
-    for case in &chosen {
+    open.retain(|case| {
         let name = full_name(group, case);
         let theirs = &envoy[case.name];
         if std::env::var_os("SAMPAN_TESTS_PRINT").is_some() {
             print_facts(&name, theirs);
         }
         let mut faults = unmet(case, theirs);
-        if let Some(sampan) = &sampan {
+        if let Some(sampan) = sampan {
             faults.extend(compare(case, theirs, &sampan[case.name], differences::of(&name)));
         }
         if !faults.is_empty() {
             writeln!(report, "\n{name}").ok();
-            for fault in faults {
-                writeln!(report, "    {fault}").ok();
-            }
         }
-    }
-    assert!(report.is_empty(), "{report}");
+        for fault in &faults {
+            writeln!(report, "    {fault}").ok();
+        }
+        !faults.is_empty()
+    });
+    report
 }
 
 fn full_name(group: &Group, case: &Case) -> String {
@@ -129,7 +150,10 @@ struct Stage {
     _dir: tempfile::TempDir,
 }
 
-fn play_all(program: Program, group: &Group, cases: &[&Case]) -> HashMap<&'static str, Facts> {
+/// What was seen in each case of a group.
+type Played = HashMap<&'static str, Facts>;
+
+fn play_all(program: Program, group: &Group, cases: &[&Case]) -> Played {
     let stage = Stage::set(program, group);
     let mut facts = HashMap::new();
     for case in cases {
@@ -244,6 +268,9 @@ impl Stage {
                 }
                 Talk::AwaitLookups(name, count) => {
                     self.dns.await_asked(name, *count, PATIENCE);
+                }
+                Talk::AwaitStat(name, value) => {
+                    poll(PATIENCE, || (self.process.stat(name)? == *value).then_some(()));
                 }
                 _ => {}
             }

@@ -33,6 +33,8 @@ pub enum Talk {
     AwaitUpstream(usize),
     /// Wait until the DNS server has been asked so often for a name.
     AwaitLookups(String, usize),
+    /// Wait until a counter or gauge of the proxy has this value.
+    AwaitStat(&'static str, u64),
 }
 
 /// A raw connection to a proxy.
@@ -92,7 +94,7 @@ impl RawClient {
                 self.close();
                 None
             }
-            Talk::AwaitUpstream(_) | Talk::AwaitLookups(..) => None,
+            Talk::AwaitUpstream(_) | Talk::AwaitLookups(..) | Talk::AwaitStat(..) => None,
         }
     }
 
