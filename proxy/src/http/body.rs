@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use sampan_filters_api::Headers;
+use smallvec::SmallVec;
 
 use super::h1::body::{Decoded, Decoder};
 use super::h1::encode::{self, NameCase};
@@ -64,9 +65,12 @@ impl From<::h2::Error> for BodyError {
     }
 }
 
-/// How much is read at once, at first and at most. A body that fills its reads gets larger ones.
+/// How much is read at once, at first and at most. A body that fills its reads gets larger ones: a system call costs as much as to copy
+/// some 20 KiB.
 const FIRST_READ: usize = 16 * 1024;
 const LARGEST_READ: usize = 128 * 1024;
+/// How fast reads grow.
+const GROWTH: usize = 4;
 
 /// Where a body comes from.
 pub enum BodyReader<'c> {
@@ -175,12 +179,14 @@ impl<'c> H1Reader<'c> {
         limits: HeadLimits,
         buffer: usize,
     ) -> Self {
+        // What came with the head tells already whether there is much of it.
+        let read_size = grown(FIRST_READ, buf.len());
         Self {
             io,
             buf,
             decoder: Decoder::new(framing, limits),
             limits,
-            read_size: FIRST_READ,
+            read_size,
             trailers: true,
             limit: buffer,
         }
@@ -221,18 +227,21 @@ impl<'c> H1Reader<'c> {
                 Decoded::End(Some(_)) => return Poll::Ready(Ok(Frame::End)),
                 Decoded::Pending => {}
             }
-            let size = self.read_size.min(self.limit.max(1024));
+            let size = self.decoder.at_most().min(self.read_size).min(self.limit.max(1024));
             let n = ready!(self.io.poll_read(cx, self.buf, size))?;
             if n == 0 {
                 let end =
                     if self.decoder.ends_with_connection() { Ok(Frame::End) } else { Err(BodyError::Closed) };
                 return Poll::Ready(end);
             }
-            if n >= self.read_size / 2 {
-                self.read_size = (self.read_size * 2).min(LARGEST_READ);
-            }
+            self.read_size = grown(self.read_size, n);
         }
     }
+}
+
+/// How much to read at once after so much was read at once.
+fn grown(size: usize, read: usize) -> usize {
+    if read >= size / 2 { (size * GROWTH).min(LARGEST_READ) } else { size }
 }
 
 /// Where a body goes.
@@ -280,7 +289,7 @@ impl BodyWriter<'_> {
     pub fn left(&self) -> usize {
         match self {
             BodyWriter::Empty => 0,
-            BodyWriter::H1(writer) => writer.out.len() - writer.written + writer.data.len(),
+            BodyWriter::H1(writer) => writer.left(),
             BodyWriter::H2(writer) => writer.left(),
         }
     }
@@ -331,18 +340,30 @@ impl BodyWriter<'_> {
 
 /// A piece up to this size is copied behind what waits to be written, so that both go in one system call.
 const COPY_UP_TO: usize = 8 * 1024;
+/// So much is collected while the reader has more at hand, for the same reason.
+const COLLECT: usize = 64 * 1024;
 
 /// Writes a body to an HTTP/1.1 connection.
 pub struct H1Writer<'c> {
     io: &'c Io,
-    /// Bytes to be written before `data`.
+    /// Heads, the framing of chunks and small pieces, in order.
     out: &'c mut Vec<u8>,
+    /// How much of it is written.
     written: usize,
-    data: Bytes,
+    large: VecDeque<Large>,
+    /// Bytes of the large pieces.
+    waiting: usize,
     framing: Left,
     case: NameCase,
     /// Whether trailers are forwarded (`enable_trailers`, or gRPC).
     trailers: bool,
+}
+
+/// A piece that is not copied.
+struct Large {
+    /// How much of `out` goes before it.
+    behind: usize,
+    data: Bytes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -362,12 +383,17 @@ impl<'c> H1Writer<'c> {
             Framing::Chunked => Left::Chunked,
             Framing::UntilClose => Left::Raw,
         };
-        Self { io, out, written: 0, data: Bytes::new(), framing, case, trailers }
+        Self { io, out, written: 0, large: VecDeque::new(), waiting: 0, framing, case, trailers }
     }
 
     /// Whether the message is complete.
     pub fn is_done(&self) -> bool {
-        self.framing == Left::Done && self.data.is_empty() && self.written == self.out.len()
+        self.framing == Left::Done && self.left() == 0
+    }
+
+    /// Bytes that are not written.
+    fn left(&self) -> usize {
+        self.out.len() - self.written + self.waiting
     }
 
     fn start(&mut self, frame: Frame) -> Result<(), BodyError> {
@@ -401,75 +427,86 @@ impl<'c> H1Writer<'c> {
                 if !data.is_empty() {
                     encode::chunk_header(data.len(), self.out);
                     self.put(data);
-                    if self.data.is_empty() {
-                        self.out.extend_from_slice(b"\r\n");
-                    }
+                    self.out.extend_from_slice(b"\r\n");
                 }
                 if end {
-                    self.finish_chunks(trailers);
+                    self.framing = Left::Done;
+                    let trailers = trailers.filter(|_| self.trailers);
+                    encode::last_chunk(trailers.as_ref(), self.case, self.out);
                 }
             }
         }
         Ok(())
     }
 
-    /// The last chunk. Its bytes go behind a large piece that is not written yet, so they wait in `tail`.
-    fn finish_chunks(&mut self, trailers: Option<Headers>) {
-        self.framing = Left::Done;
-        let trailers = trailers.filter(|_| self.trailers);
-        if self.data.is_empty() {
-            encode::last_chunk(trailers.as_ref(), self.case, self.out);
-            return;
-        }
-        let mut tail = Vec::with_capacity(self.data.len() + 16);
-        tail.extend_from_slice(&self.data);
-        tail.extend_from_slice(b"\r\n");
-        encode::last_chunk(trailers.as_ref(), self.case, &mut tail);
-        self.data = tail.into();
-    }
-
     fn put(&mut self, data: Bytes) {
         if data.len() <= COPY_UP_TO {
             self.out.extend_from_slice(&data);
         } else {
-            self.data = data;
+            self.waiting += data.len();
+            self.large.push_back(Large { behind: self.out.len(), data });
         }
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        if self.data.is_empty() && self.framing != Left::Done && self.out.len() - self.written < COPY_UP_TO {
+        if self.framing != Left::Done && self.left() < COLLECT {
             return Poll::Ready(Ok(()));
         }
         self.poll_flush(cx).map_err(Into::into)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.out.len() || !self.data.is_empty() {
-            let head = &self.out[self.written..];
-            let n = if self.data.is_empty() {
-                ready!(self.io.poll_write(cx, head))?
-            } else {
-                let pieces = [io::IoSlice::new(head), io::IoSlice::new(&self.data)];
-                ready!(self.io.poll_write_vectored(cx, &pieces))?
-            };
+        while self.left() > 0 {
+            let n = ready!(self.poll_write(cx))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let of_head = n.min(self.out.len() - self.written);
-            self.written += of_head;
-            if n > of_head {
-                self.data.advance(n - of_head);
-                if self.data.is_empty() && self.framing == Left::Chunked {
-                    self.out.clear();
-                    self.written = 0;
-                    self.out.extend_from_slice(b"\r\n");
-                    // The end of this chunk goes with the beginning of the next, or with the next flush.
-                    return Poll::Ready(Ok(()));
-                }
-            }
+            self.advance(n);
         }
         self.out.clear();
         self.written = 0;
         self.io.poll_flush(cx)
     }
+
+    fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.large.is_empty() {
+            return self.io.poll_write(cx, &self.out[self.written..]);
+        }
+        let mut slices: SmallVec<[io::IoSlice<'_>; 8]> = SmallVec::new();
+        let mut from = self.written;
+        for piece in &self.large {
+            if from < piece.behind {
+                slices.push(io::IoSlice::new(&self.out[from..piece.behind]));
+                from = piece.behind;
+            }
+            slices.push(io::IoSlice::new(&piece.data));
+        }
+        if from < self.out.len() {
+            slices.push(io::IoSlice::new(&self.out[from..]));
+        }
+        match &slices[..] {
+            [only] => self.io.poll_write(cx, only),
+            several => self.io.poll_write_vectored(cx, several),
+        }
+    }
+
+    /// Takes out what was written.
+    fn advance(&mut self, mut n: usize) {
+        while let Some(piece) = self.large.front_mut() {
+            let before = n.min(piece.behind - self.written);
+            let of_piece = (n - before).min(piece.data.len());
+            self.written += before;
+            self.waiting -= of_piece;
+            n -= before + of_piece;
+            piece.data.advance(of_piece);
+            if !piece.data.is_empty() {
+                return;
+            }
+            self.large.pop_front();
+        }
+        self.written += n;
+    }
 }
+
+#[cfg(test)]
+mod tests;

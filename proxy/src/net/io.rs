@@ -34,7 +34,7 @@ enum Transport {
     /// A unix stream socket
     Unix(RefCell<UnixStream>),
     /// TLS over one of the others
-    Tls(Box<RefCell<TlsStream<Io>>>),
+    Tls(Box<RefCell<TlsStream<Records>>>),
 }
 
 impl From<TcpStream> for Io {
@@ -49,8 +49,8 @@ impl From<UnixStream> for Io {
     }
 }
 
-impl From<TlsStream<Io>> for Io {
-    fn from(stream: TlsStream<Io>) -> Self {
+impl From<TlsStream<Records>> for Io {
+    fn from(stream: TlsStream<Records>) -> Self {
         Transport::Tls(Box::new(RefCell::new(stream))).into()
     }
 }
@@ -86,9 +86,11 @@ macro_rules! with {
 
 // Behind the macro that it uses.
 mod front;
+mod records;
 mod tcp;
 mod tls;
 use front::Front;
+pub use records::Records;
 use tcp::Tcp;
 
 impl Io {
@@ -113,6 +115,17 @@ impl Io {
         let n = ready!(with!(self, stream => poll_read_buf(stream, cx, &mut room)))?;
         self.received.set(self.received.get() + n as u64);
         Poll::Ready(Ok(n))
+    }
+
+    /// Reads once into a buffer of another kind; see [`Io::poll_read`].
+    pub fn poll_read_into(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.front.borrow().is_some() {
+            let mut taken = BytesMut::new();
+            ready!(self.poll_read_front(cx, &mut taken, buf.remaining()))?;
+            buf.put_slice(&taken);
+            return Poll::Ready(Ok(()));
+        }
+        with!(self, stream => stream.poll_read(cx, buf))
     }
 
     /// Bytes read so far; those that were spliced not included.
@@ -176,6 +189,21 @@ impl Io {
             Transport::Tcp(_) | Transport::Unix(_) => Poll::Ready(Ok(())),
             Transport::Tls(stream) => tls::poll_flush(&mut stream.borrow_mut(), cx),
         }
+    }
+
+    /// Holds back what is written from now on, as far as that saves system calls: [`Io::uncork`] sends it.
+    pub fn cork(&self) {
+        if let Transport::Tls(stream) = &self.transport {
+            tls::records(&mut stream.borrow_mut()).cork();
+        }
+    }
+
+    /// Sends what was held back, and holds nothing back any more. Ready at once where nothing can have been held back.
+    pub fn uncork(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Transport::Tls(stream) = &self.transport {
+            tls::records(&mut stream.borrow_mut()).uncork();
+        }
+        self.poll_flush(cx)
     }
 
     /// Whether its bytes are those of a socket, so that they may move by descriptor without being seen.
@@ -312,7 +340,7 @@ impl Io {
                 address.as_socket().map(Address::Socket)
             }
             Transport::Unix(stream) => Some(pipe_address(stream.borrow().local_addr().ok()?.as_pathname())),
-            Transport::Tls(stream) => stream.borrow().get_ref().0.local_address(),
+            Transport::Tls(stream) => stream.borrow().get_ref().0.io().local_address(),
         }
     }
 
@@ -326,7 +354,7 @@ impl Io {
                 }
             }
             Transport::Unix(_) => {}
-            Transport::Tls(stream) => stream.borrow().get_ref().0.reset_on_close(),
+            Transport::Tls(stream) => stream.borrow().get_ref().0.io().reset_on_close(),
         }
     }
 }
@@ -342,13 +370,7 @@ pub fn pipe_address(path: Option<&std::path::Path>) -> Address {
 
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.front.borrow().is_some() {
-            let mut taken = BytesMut::new();
-            ready!(self.poll_read_front(cx, &mut taken, buf.remaining()))?;
-            buf.put_slice(&taken);
-            return Poll::Ready(Ok(()));
-        }
-        with!(self.get_mut(), stream => stream.poll_read(cx, buf))
+        self.poll_read_into(cx, buf)
     }
 }
 

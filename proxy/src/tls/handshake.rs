@@ -21,7 +21,7 @@ use super::report::{Refusal, Report, observed};
 use super::stats::TlsStats;
 use super::{certificate, params};
 use crate::logging::target;
-use crate::net::io::Io;
+use crate::net::io::{Io, Records};
 
 /// Why a handshake came to nothing.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ pub async fn accept(
     let asked = &mut *sni;
     let mut began = false;
     let (stream, mut report) = observed(async {
-        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await?;
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Records::from(io)).await?;
         began = true;
         let config = {
             let hello = start.client_hello();
@@ -165,7 +165,7 @@ pub async fn connect(
     alpn: &[&[u8]],
     stats: &TlsStats,
 ) -> Result<Established, Fault> {
-    let asked = ask(context, io, peer, alpn).await;
+    let asked = ask(context, Records::from(io), peer, alpn).await;
     match asked.outcome {
         Ok((stream, tls)) => {
             stats.succeeded(&tls, &asked.report);

@@ -17,6 +17,8 @@ use super::{CodecError, Framing, HeadLimits, syntax};
 const MAX_CHUNK_LINE: usize = 4096;
 /// The most digits of a chunk's size; 16 would overflow only above 2^64.
 const MAX_SIZE_DIGITS: usize = 15;
+/// A read for which it is not worth while to know how little is to come.
+const SMALL_READ: usize = 4096;
 
 /// What [`Decoder::decode`] found.
 #[derive(Debug)]
@@ -67,6 +69,12 @@ impl Decoder {
     /// Whether the connection's end is the body's end.
     pub fn ends_with_connection(&self) -> bool {
         matches!(self.state, State::UntilClose)
+    }
+
+    /// How many bytes there may still be, and no fewer than a small read, where what follows may be of use.
+    pub fn at_most(&self) -> usize {
+        let State::Length(left) = self.state else { return usize::MAX };
+        usize::try_from(left).unwrap_or(usize::MAX).max(SMALL_READ)
     }
 
     /// Takes the next piece from the front of `buf`.

@@ -62,10 +62,12 @@ type Http2 = Connection<Transport<Watcher>, Bytes>;
 pub async fn serve(context: Rc<HttpContext>, io: Io, read: BytesMut) {
     let meter = Rc::new(RefCell::new(Meter::new(&context.config.http2)));
     let watcher = Watcher { context: context.clone(), meter: meter.clone() };
-    let Ok(mut connection) = handshake(&context, Transport::new(io, read, watcher)).await else { return };
+    let io = Rc::new(io);
+    let transport = Transport::new(io.clone(), read, watcher);
+    let Ok(mut connection) = handshake(&context, transport).await else { return };
     let mut guard = Guard::new(context, meter, &mut connection);
     loop {
-        match poll_fn(|cx| guard.poll(cx, &mut connection)).await {
+        match poll_fn(|cx| guard.poll_corked(cx, &io, &mut connection)).await {
             Event::Stream(request, respond) => guard.spawn(*request, respond),
             Event::Leave => {
                 guard.context.stats.http2().inc(Http2Counter::GoawaySent);
@@ -136,6 +138,20 @@ impl Guard {
             resets: Rc::new(PrematureResets::new(&context)),
             context,
         }
+    }
+
+    /// Lets the codec work, and sends at once what it wrote.
+    fn poll_corked(&mut self, cx: &mut Context<'_>, io: &Io, connection: &mut Http2) -> Poll<Event> {
+        io.cork();
+        let event = self.poll(cx, connection);
+        if !matches!(event, Poll::Ready(Event::Stream(..))) {
+            // A failure shows again with the next read or write.
+            let sent = io.uncork(cx);
+            if !io.is_plain() {
+                self.meter.borrow_mut().blocked(sent.is_pending());
+            }
+        }
+        event
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, connection: &mut Http2) -> Poll<Event> {

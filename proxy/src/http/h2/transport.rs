@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -21,14 +22,14 @@ pub trait Watch: Unpin {
 
 /// A transport, of which some bytes may have been read already.
 pub struct Transport<W> {
-    io: Io,
+    io: Rc<Io>,
     read: BytesMut,
     watch: W,
 }
 
 impl<W: Watch> Transport<W> {
     /// Over `io`, from which `read` was read.
-    pub fn new(io: Io, read: BytesMut, watch: W) -> Self {
+    pub fn new(io: Rc<Io>, read: BytesMut, watch: W) -> Self {
         Self { io, read, watch }
     }
 }
@@ -42,7 +43,7 @@ impl<W: Watch> AsyncRead for Transport<W> {
         let this = &mut *self;
         let before = buf.filled().len();
         if this.read.is_empty() {
-            ready!(AsyncRead::poll_read(Pin::new(&mut this.io), cx, buf))?;
+            ready!(this.io.poll_read_into(cx, buf))?;
         } else {
             let n = this.read.len().min(buf.remaining());
             buf.put_slice(&this.read[..n]);
@@ -61,7 +62,7 @@ impl<W: Watch> AsyncRead for Transport<W> {
 impl<W: Watch> AsyncWrite for Transport<W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = AsyncWrite::poll_write(Pin::new(&mut this.io), cx, data);
+        let written = this.io.poll_write(cx, data);
         this.watch.blocked(written.is_pending());
         let n = ready!(written)?;
         this.watch.sent(&data[..n]);
@@ -74,7 +75,7 @@ impl<W: Watch> AsyncWrite for Transport<W> {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = AsyncWrite::poll_write_vectored(Pin::new(&mut this.io), cx, pieces);
+        let written = this.io.poll_write_vectored(cx, pieces);
         this.watch.blocked(written.is_pending());
         let n = ready!(written)?;
         let mut left = n;
@@ -93,11 +94,11 @@ impl<W: Watch> AsyncWrite for Transport<W> {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_shutdown_write(cx)
     }
 }

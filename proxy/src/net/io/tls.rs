@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use tokio_rustls::TlsStream;
 
-use super::Io;
+use super::records::Records;
 
 /// Whether bytes are decrypted and not yet read.
-pub(super) fn holds_plaintext(stream: &mut TlsStream<Io>) -> bool {
+pub(super) fn holds_plaintext(stream: &mut TlsStream<Records>) -> bool {
     // With nothing new to process, this only tells what there is.
     let state = match stream {
         TlsStream::Client(stream) => stream.get_mut().1.process_new_packets(),
@@ -21,9 +21,18 @@ pub(super) fn holds_plaintext(stream: &mut TlsStream<Io>) -> bool {
 }
 
 /// Sends what is encrypted and not yet sent.
-pub(super) fn poll_flush(stream: &mut TlsStream<Io>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    if !stream.get_ref().1.wants_write() {
+pub(super) fn poll_flush(stream: &mut TlsStream<Records>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let (records, session) = stream.get_ref();
+    if !session.wants_write() && !records.holds() {
         return Poll::Ready(Ok(()));
     }
     Pin::new(stream).poll_flush(cx)
+}
+
+/// What carries the records.
+pub(super) fn records(stream: &mut TlsStream<Records>) -> &mut Records {
+    match stream {
+        TlsStream::Client(stream) => stream.get_mut().0,
+        TlsStream::Server(stream) => stream.get_mut().0,
+    }
 }

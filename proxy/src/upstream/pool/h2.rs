@@ -19,6 +19,7 @@ use super::waiters::Waiters;
 use crate::failure::{Failure, Kind};
 use crate::http::h2::keepalive::KeepAlive;
 use crate::http::h2::transport::{Transport, Watch};
+use crate::net::io::Io;
 use crate::telemetry::stats::Block;
 use crate::telemetry::stats::kinds::{self, ClusterCounter, Http2Counter};
 use crate::upstream::cluster::WorkerCluster;
@@ -203,9 +204,10 @@ pub(super) async fn adopt(
     };
     let silence = settings.and_then(|keepalive| keepalive.connection_idle_interval);
     let heard = silence.map(|_| Rc::new(Cell::new(Instant::now())));
+    let io = Rc::new(connection.io);
     let watch = Traffic { cluster: cluster.clone(), heard: heard.clone() };
     let (send, mut driver) = builder
-        .handshake::<_, Bytes>(Transport::new(connection.io, BytesMut::new(), watch))
+        .handshake::<_, Bytes>(Transport::new(io.clone(), BytesMut::new(), watch))
         .await
         .map_err(|_| Failure::from(Kind::UpstreamProtocol("HTTP/2 handshake")))?;
     cluster.stats().inc(ClusterCounter::UpstreamCxHttp2Total);
@@ -224,14 +226,24 @@ pub(super) async fn adopt(
         draining: Cell::new(false),
     });
     pool.h2.connections.borrow_mut().push(shared.clone());
-    tokio::task::spawn_local(drive(cluster.clone(), pool.clone(), shared, driver));
+    tokio::task::spawn_local(drive(cluster.clone(), pool.clone(), shared, io, driver));
     Ok(())
 }
 
 /// Moves a connection's frames until it ends or does not answer a PING.
-async fn drive(cluster: Rc<WorkerCluster>, pool: Rc<HostPool>, shared: Rc<Shared>, mut driver: Driver) {
+async fn drive(
+    cluster: Rc<WorkerCluster>,
+    pool: Rc<HostPool>,
+    shared: Rc<Shared>,
+    io: Rc<Io>,
+    mut driver: Driver,
+) {
     let answered = poll_fn(|cx| {
-        if let Poll::Ready(ended) = Pin::new(&mut driver).poll(cx) {
+        io.cork();
+        let moved = Pin::new(&mut driver).poll(cx);
+        // What was written goes at once. A failure shows again with the next read or write.
+        let _ = io.uncork(cx);
+        if let Poll::Ready(ended) = moved {
             if let Err(error) = ended {
                 tracing::debug!(target: "http2", %error, "upstream connection ended");
             }
