@@ -5,10 +5,14 @@
 //! script gathers them: the same functions then take 3 MiB.
 //!
 //! ```text
-//!   profile: sampan under callgrind, starts, serves some requests, is scraped, ends ──> names of functions that ran
+//!   profile: sampan under callgrind, starts, serves some requests, is scraped, ends ──> names of functions that ran, and when
 //!   symbols: nm over the same program ──> names and sizes of all functions
 //!   patterns: what changes from build to build becomes `*`; the shortest prefixes that hold little else ──> proxy/layout.ld
 //! ```
+//!
+//! What serving requests takes stands apart from what only the start takes: a processor, too, knows where few pages lie at a time (64 of
+//! 4 KiB, by its first table), and asks for each line of them. Filters, HTTP/2 and TLS come first, so that a proxy that does without them
+//! does not touch them.
 //!
 //! The script is made by `just layout` and kept in the tree. It may be stale: a pattern that matches nothing does no harm, a function that
 //! no pattern matches stays where it was. `tests/tests/memory.rs` says when too many do.
@@ -22,7 +26,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// Where the gathered functions go.
-const SECTION: &str = ".text.start";
+const SECTION: &str = ".text.gathered";
 
 /// Profiles the program and writes the linker script.
 ///
@@ -31,27 +35,37 @@ const SECTION: &str = ".text.start";
 pub fn make(sampan: &Path, out: &Path) -> Result<()> {
     let ran = profile::functions(sampan)?;
     let symbols = symbols::read(sampan)?;
-    let patterns = patterns::gather(&symbols, &ran);
+    // A function goes where it is named first.
+    let groups = [
+        ("Requests through filters, HTTP/2 and TLS", &ran.mesh - &ran.plain),
+        ("Requests", ran.plain.clone()),
+        ("Start and end", &ran.whole - &ran.plain),
+    ];
+    let groups = groups.map(|(title, ran)| (title, patterns::gather(&symbols, &ran)));
     ensure!(
-        patterns.len() > 100,
+        groups.iter().all(|(_, patterns)| patterns.len() > 50),
         "only {} functions of {} were seen to run: was it built with SAMPAN_LAYOUT=off?",
-        ran.len(),
+        ran.whole.len(),
         sampan.display()
     );
-    let text = script(&patterns);
-    std::fs::write(out, text).with_context(|| format!("writing {}", out.display()))?;
-    eprintln!("{} functions ran; {} patterns in {}", ran.len(), patterns.len(), out.display());
+    std::fs::write(out, script(&groups)).with_context(|| format!("writing {}", out.display()))?;
+    for (title, patterns) in groups {
+        eprintln!("{title}: {} patterns", patterns.len());
+    }
     Ok(())
 }
 
-fn script(patterns: &[String]) -> String {
+fn script(groups: &[(&str, Vec<String>)]) -> String {
     let mut text = format!(
         "/* The functions that run when the proxy starts and serves, next to each other. Made by `just layout`; see benches/src/layout.rs. */\n\
          SECTIONS\n{{\n  {SECTION} :\n  {{\n"
     );
-    for pattern in patterns {
-        // What the compiler holds for seldom run has a section of another name.
-        let _ = writeln!(text, "    *(.text.{pattern} .text.unlikely.{pattern})");
+    for (title, patterns) in groups {
+        let _ = writeln!(text, "    /* {title} */");
+        for pattern in patterns {
+            // What the compiler holds for seldom run has a section of another name.
+            let _ = writeln!(text, "    *(.text.{pattern} .text.unlikely.{pattern})");
+        }
     }
     text.push_str("  }\n}\nINSERT BEFORE .text;\n");
     text
@@ -61,7 +75,7 @@ fn script(patterns: &[String]) -> String {
 mod tests {
     #[test]
     fn a_script_names_both_sections_of_a_pattern() {
-        let text = super::script(&["_RNvCs*_6sampan4main".to_owned()]);
+        let text = super::script(&[("Start", vec!["_RNvCs*_6sampan4main".to_owned()])]);
         assert!(text.contains("*(.text._RNvCs*_6sampan4main .text.unlikely._RNvCs*_6sampan4main)\n"));
         assert!(text.ends_with("INSERT BEFORE .text;\n"));
     }

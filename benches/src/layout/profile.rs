@@ -1,12 +1,19 @@
-//! The proxy under callgrind: it starts, serves HTTP/1.1 and TCP, is scraped, and ends. Callgrind tells which functions ran.
+//! The proxy under callgrind: it starts, serves, is scraped, and ends. Callgrind tells which functions ran, and which of them while
+//! requests were served.
+//!
+//! Three runs: HTTP/1.1 and TCP without more, which is also what a proxy does that idles; the filter chain of `http1_filters`; the two
+//! sidecars of `mtls_pair`. Of the last two, only what serving requests took is of interest.
 
 use anyhow::{Context, Result, ensure};
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
+
+use crate::binaries::ProxyKind;
+use crate::config::{self, Job, Profile, Setup};
 
 /// Callgrind runs a program some fifty times slower.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -14,53 +21,139 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const REQUESTS: usize = 3;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
-/// The names of the functions of a program that ran.
-pub(super) fn functions(sampan: &Path) -> Result<HashSet<String>> {
+/// The functions that ran.
+pub(super) struct Ran {
+    /// While plain HTTP/1.1 and TCP were served.
+    pub(super) plain: HashSet<String>,
+    /// While filters, HTTP/2 and TLS had their part in it.
+    pub(super) mesh: HashSet<String>,
+    /// In the first run as a whole, from its start to its end.
+    pub(super) whole: HashSet<String>,
+}
+
+/// Runs the program, and tells what ran.
+pub(super) fn functions(sampan: &Path) -> Result<Ran> {
     let dir = tempfile::tempdir()?;
-    let out = dir.path().join("callgrind.out");
-    run(sampan, dir.path(), &out)?;
-    let text = std::fs::read_to_string(&out).context("callgrind wrote nothing")?;
-    let program = sampan.canonicalize()?;
-    Ok(executed(&text, &program.to_string_lossy()))
-}
-
-fn run(sampan: &Path, dir: &Path, out: &Path) -> Result<()> {
     let upstream = upstream()?;
-    let [http, tcp] = [free_port()?, free_port()?];
-    let config = dir.join("sampan.yaml");
-    std::fs::write(&config, bootstrap(http, tcp, upstream))?;
-    let admin = dir.join("admin");
-    let mut child = Command::new("valgrind")
-        .args(["--tool=callgrind", "--demangle=no", "--quiet"])
-        .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(sampan.canonicalize()?)
-        .args(["--concurrency", "1", "-l", "warn", "--admin-address-path"])
-        .arg(&admin)
-        .arg("-c")
-        .arg(&config)
-        .spawn()
-        .context("running valgrind: apt-get install valgrind")?;
-    let served = serve(&mut child, http, tcp, &admin);
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-    let status = child.wait()?;
-    served?;
-    ensure!(status.success(), "the proxy ended with {status}");
-    Ok(())
+    let [http, tcp, chain, client, tls] =
+        [free_port()?, free_port()?, free_port()?, free_port()?, free_port()?];
+    let proxy =
+        |name: &str, config: String, ports: &[u16]| Proxy::start(sampan, dir.path(), name, &config, ports);
+
+    let first = proxy("plain", bootstrap(http, tcp, upstream), &[http, tcp])?;
+    let plain = first.serving(&[http, tcp])?;
+    ["/ready", "/stats/prometheus"].iter().try_for_each(|path| get(first.admin()?, path, 1))?;
+    let whole = first.end()?;
+
+    let certificates = dir.path().join("certificates");
+    config::write_certificates(&certificates)?;
+    let text = |job, listen, upstream| {
+        let (dir, certificates) = (dir.path(), certificates.as_path());
+        let setup = Setup { job, profile: Profile::Plain, listen, upstream, dir, certificates };
+        config::render(ProxyKind::Sampan, &setup).map_err(anyhow::Error::msg)
+    };
+    let filters = proxy("filters", text(Job::FilterChain, chain, upstream)?, &[chain])?;
+    let mut mesh = filters.serving(&[chain])?;
+    filters.end()?;
+    let server = proxy("server", text(Job::MutualTlsServer, tls, upstream)?, &[tls])?;
+    let caller = proxy("client", text(Job::MutualTlsPair, client, tls)?, &[client])?;
+    server.dump()?;
+    mesh.extend(caller.serving(&[client])?);
+    mesh.extend(server.dump()?);
+    caller.end()?;
+    server.end()?;
+    Ok(Ran { plain, mesh, whole })
 }
 
-fn serve(child: &mut Child, http: u16, tcp: u16, admin: &Path) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(("127.0.0.1", http)).is_err() {
-        ensure!(child.try_wait()?.is_none(), "the proxy did not start");
-        ensure!(Instant::now() < deadline, "the proxy does not listen");
-        std::thread::sleep(Duration::from_millis(100));
+/// One proxy under callgrind.
+struct Proxy {
+    child: Child,
+    /// The program, as callgrind's files call it.
+    program: String,
+    out: PathBuf,
+    admin: PathBuf,
+}
+
+impl Proxy {
+    /// Starts it, and waits until it listens.
+    fn start(sampan: &Path, dir: &Path, name: &str, config: &str, ports: &[u16]) -> Result<Self> {
+        let sampan = sampan.canonicalize()?;
+        let file = dir.join(format!("{name}.yaml"));
+        std::fs::write(&file, config)?;
+        let (out, admin) = (dir.join(format!("{name}.out")), dir.join(format!("{name}.admin")));
+        let child = Command::new("valgrind")
+            .args(["--tool=callgrind", "--demangle=no", "--quiet"])
+            .arg(format!("--callgrind-out-file={}", out.display()))
+            .arg(&sampan)
+            .args(["--concurrency", "1", "-l", "warn", "--admin-address-path"])
+            .arg(&admin)
+            .arg("-c")
+            .arg(&file)
+            .spawn()
+            .context("running valgrind: apt-get install valgrind")?;
+        let mut proxy = Self { child, program: sampan.to_string_lossy().into_owned(), out, admin };
+        let deadline = Instant::now() + PATIENCE;
+        for port in ports {
+            while TcpStream::connect(("127.0.0.1", *port)).is_err() {
+                ensure!(proxy.child.try_wait()?.is_none(), "the proxy did not start");
+                ensure!(Instant::now() < deadline, "the proxy does not listen");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        Ok(proxy)
     }
-    for port in [http, tcp] {
-        get((Ipv4Addr::LOCALHOST, port).into(), "/", REQUESTS)?;
+
+    /// Asks it, and tells what that took once it knew its upstreams.
+    fn serving(&self, ports: &[u16]) -> Result<HashSet<String>> {
+        let ask =
+            || ports.iter().try_for_each(|port| get((Ipv4Addr::LOCALHOST, *port).into(), "/", REQUESTS));
+        ask()?;
+        self.dump()?;
+        ask()?;
+        self.dump()
     }
-    let admin: SocketAddr = std::fs::read_to_string(admin)?.trim().parse().context("the admin address")?;
-    ["/ready", "/stats/prometheus"].iter().try_for_each(|path| get(admin, path, 1))
+
+    /// What ran since the last time.
+    fn dump(&self) -> Result<HashSet<String>> {
+        let pid = self.child.id().to_string();
+        let told = Command::new("callgrind_control").args(["--dump", &pid]).output()?;
+        ensure!(told.status.success(), "callgrind_control: {}", String::from_utf8_lossy(&told.stderr));
+        self.parts()?.pop().context("callgrind wrote nothing")
+    }
+
+    /// What ran in each part, as far as parts are written.
+    fn parts(&self) -> Result<Vec<HashSet<String>>> {
+        let part = |number| self.out.with_extension(format!("out.{number}"));
+        let files = (1..).map(part).take_while(|file| file.exists());
+        files.map(|file| Ok(executed(&std::fs::read_to_string(file)?, &self.program))).collect()
+    }
+
+    /// Where its admin server listens.
+    fn admin(&self) -> Result<SocketAddr> {
+        std::fs::read_to_string(&self.admin)?.trim().parse().context("the admin address")
+    }
+
+    /// Ends it; all that ran.
+    fn end(mut self) -> Result<HashSet<String>> {
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::Signal::TERM,
+        )?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the proxy ended with {status}");
+        let last = std::fs::read_to_string(&self.out).context("callgrind wrote nothing")?;
+        let parts = self.parts()?.into_iter().flatten();
+        Ok(parts.chain(executed(&last, &self.program)).collect())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
 }
 
 /// Asks several times on one connection, and reads until each answer was seen.
