@@ -89,7 +89,9 @@ impl Records {
             // Small answers need little; what is more than one record is likely to go on.
             self.held.reserve(if all < FULL { FULL } else { HOLD });
         }
-        pieces.iter().for_each(|piece| self.held.extend_from_slice(piece));
+        for piece in pieces {
+            self.held.extend_from_slice(piece);
+        }
         Some(all)
     }
 }
