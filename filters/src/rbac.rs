@@ -217,18 +217,28 @@ impl Condition {
 
     /// Whether the condition holds.
     pub fn holds(&self, subject: &Subject<'_>) -> bool {
-        let connection = &*subject.info.connection;
         match self {
             Self::Always => true,
             Self::And(all) => all.iter().all(|condition| condition.holds(subject)),
             Self::Or(some) => some.iter().any(|condition| condition.holds(subject)),
             Self::Not(condition) => !condition.holds(subject),
+            Self::Path(matcher) => path(subject).is_some_and(|path| matcher.is_match_of_path(path)),
             Self::Header(matcher) => match subject.request {
                 Some(request) => matcher.is_match(&View { request, tls: None }),
                 None => matcher.is_match(&View { request: &RequestHead::default(), tls: None }),
             },
-            Self::Path(matcher) => path(subject).is_some_and(|path| matcher.is_match(path)),
-            Self::Template(template) => path(subject).is_some_and(|path| template.is_match(path)),
+            other => other.holds_of_connection(subject),
+        }
+    }
+
+    /// Those that are about the connection, and the rare ones. Apart, so that a nest of the others costs little.
+    #[inline(never)]
+    fn holds_of_connection(&self, subject: &Subject<'_>) -> bool {
+        let connection = &*subject.info.connection;
+        match self {
+            Self::Template(template) => {
+                path(subject).is_some_and(|path| template.is_match(path_without_query(path)))
+            }
             Self::Address(AddressOf::Local, range) => range.contains(&connection.local),
             Self::Address(AddressOf::DirectRemote, range) => range.contains(&connection.direct_remote),
             Self::Address(AddressOf::Connection, range) => range.contains(&connection.remote),
@@ -248,12 +258,15 @@ impl Condition {
                 let object = subject.info.state(key);
                 object.is_some_and(|object| matcher.is_match(object.plain().as_bytes()))
             }
+            Self::Always | Self::And(_) | Self::Or(_) | Self::Not(_) | Self::Path(_) | Self::Header(_) => {
+                self.holds(subject)
+            }
         }
     }
 }
 
 fn path<'s>(subject: &Subject<'s>) -> Option<&'s [u8]> {
-    subject.request.filter(|request| request.has_path()).map(|request| path_without_query(request.path()))
+    subject.request.filter(|request| request.has_path()).map(RequestHead::path)
 }
 
 /// A peer's names are its URI SANs, its DNS SANs, and its subject.

@@ -1,5 +1,6 @@
 //! `StringMatcher`: how a header or query value is compared.
 
+use super::request::path_without_query;
 use crate::pattern::FullRegex;
 
 /// `envoy.type.matcher.v3.StringMatcher`. With `ignore_case` the configured text is lowered at construction.
@@ -79,6 +80,18 @@ impl StringMatch {
             Self::Regex(regex) => regex.is_match(value),
         }
     }
+
+    /// Whether a path matches, up to its query or fragment.
+    #[inline]
+    pub fn is_match_of_path(&self, path: &[u8]) -> bool {
+        match self {
+            // What is behind the prefix need not be looked at.
+            Self::Prefix(text) => {
+                self.is_match(path) && path_without_query(&path[..text.text.len()]).len() == text.text.len()
+            }
+            _ => self.is_match(path_without_query(path)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +108,24 @@ mod tests {
         assert!(!StringMatch::suffix("abcd", false).is_match(b"bcd"));
         assert!(StringMatch::contains("b", false).is_match(b"abc"));
         assert!(!StringMatch::contains("x", false).is_match(b"abc"));
+    }
+
+    #[test]
+    fn a_path_ends_before_its_query() {
+        let paths: [&[u8]; 6] = [b"/a", b"/a/b", b"/a?b", b"/a#b", b"/", b"?/a"];
+        for rule in [
+            StringMatch::prefix("/a", false),
+            StringMatch::prefix("/A", true),
+            StringMatch::prefix("/a?b", false),
+            StringMatch::prefix("/a#", false),
+            StringMatch::prefix("", false),
+            StringMatch::exact("/a", false),
+            StringMatch::suffix("b", false),
+        ] {
+            for path in paths {
+                assert_eq!(rule.is_match_of_path(path), rule.is_match(path_without_query(path)), "{rule:?}");
+            }
+        }
     }
 
     #[test]

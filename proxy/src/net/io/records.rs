@@ -110,8 +110,12 @@ impl AsyncRead for Records {
             return Poll::Ready(Ok(()));
         }
         if this.ahead.is_empty() {
-            let n = ready!(this.io.poll_read(cx, &mut this.ahead, AHEAD))?;
-            this.full = n == AHEAD;
+            let read = this.io.poll_read(cx, &mut this.ahead, AHEAD);
+            if read.is_pending() {
+                // Nothing is kept for what may not come.
+                this.ahead = BytesMut::new();
+            }
+            this.full = ready!(read)? == AHEAD;
         }
         let n = this.ahead.len().min(buf.remaining());
         buf.put_slice(&this.ahead[..n]);

@@ -73,7 +73,17 @@ async fn a_filled_read_is_followed_by_a_larger_one() {
     let mut rest = vec![0; 3 * FULL];
     records.read_exact(&mut rest).await.expect("there is enough");
     assert_eq!([first, second, rest].concat(), sent);
-    assert_eq!((records.full, records.ahead.capacity()), (false, 0), "an idle connection keeps no buffer");
+    // A second full one, behind which nothing comes.
+    far.write_all(&[0; FULL]).expect("the socket has room");
+    records.read_exact(&mut [0; FULL]).await.expect("there is enough");
+    assert!(records.full);
+    let more = poll_fn(|cx| {
+        let mut byte = [0];
+        let polled = Pin::new(&mut records).poll_read(cx, &mut ReadBuf::new(&mut byte));
+        Poll::Ready(polled.is_ready())
+    });
+    assert!(!more.await);
+    assert_eq!(records.ahead.capacity(), 0, "an idle connection keeps no buffer");
 }
 
 #[tokio::test]
