@@ -39,7 +39,7 @@ pub fn make(sampan: &Path, out: &Path) -> Result<()> {
     let groups = [
         ("Requests through filters, HTTP/2 and TLS", &ran.mesh - &ran.plain),
         ("Requests", ran.plain.clone()),
-        ("Start and end", &ran.whole - &ran.plain),
+        ("Start and end", &(&ran.whole - &ran.plain) - &ran.mesh),
     ];
     let groups = groups.map(|(title, ran)| (title, patterns::gather(&symbols, &ran)));
     ensure!(

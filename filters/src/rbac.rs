@@ -227,13 +227,13 @@ impl Condition {
                 Some(request) => matcher.is_match(&View { request, tls: None }),
                 None => matcher.is_match(&View { request: &RequestHead::default(), tls: None }),
             },
-            other => other.holds_of_connection(subject),
+            other => other.holds_of_the_rest(subject),
         }
     }
 
-    /// Those that are about the connection, and the rare ones. Apart, so that a nest of the others costs little.
+    /// The rest: those that are about the connection, and the rare ones. Apart, so that a nest of the others costs little.
     #[inline(never)]
-    fn holds_of_connection(&self, subject: &Subject<'_>) -> bool {
+    fn holds_of_the_rest(&self, subject: &Subject<'_>) -> bool {
         let connection = &*subject.info.connection;
         match self {
             Self::Template(template) => {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use sampan_filters_api::Address;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -194,14 +194,14 @@ impl Io {
     /// Holds back what is written from now on, as far as that saves system calls: [`Io::uncork`] sends it.
     pub fn cork(&self) {
         if let Transport::Tls(stream) = &self.transport {
-            tls::records(&mut stream.borrow_mut()).cork();
+            stream.borrow_mut().get_mut().0.cork();
         }
     }
 
     /// Sends what was held back, and holds nothing back any more. Ready at once where nothing can have been held back.
     pub fn uncork(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Transport::Tls(stream) = &self.transport {
-            tls::records(&mut stream.borrow_mut()).uncork();
+            stream.borrow_mut().get_mut().0.uncork();
         }
         self.poll_flush(cx)
     }
@@ -361,6 +361,16 @@ impl Io {
 
 fn would_block<T>(result: &io::Result<T>) -> bool {
     matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Moves what fits from bytes that were read earlier into a reader's buffer. The memory goes with the last of them.
+pub fn take_from(read: &mut BytesMut, buf: &mut ReadBuf<'_>) {
+    let n = read.len().min(buf.remaining());
+    buf.put_slice(&read[..n]);
+    read.advance(n);
+    if read.is_empty() {
+        *read = BytesMut::new();
+    }
 }
 
 /// The address of a unix socket's end.

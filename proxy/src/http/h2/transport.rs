@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::net::io::Io;
+use crate::net::io::{Io, take_from};
 
 /// Reads along.
 pub trait Watch: Unpin {
@@ -45,12 +45,7 @@ impl<W: Watch> AsyncRead for Transport<W> {
         if this.read.is_empty() {
             ready!(this.io.poll_read_into(cx, buf))?;
         } else {
-            let n = this.read.len().min(buf.remaining());
-            buf.put_slice(&this.read[..n]);
-            this.read.advance(n);
-            if this.read.is_empty() {
-                this.read = BytesMut::new();
-            }
+            take_from(&mut this.read, buf);
         }
         if !this.watch.received(&buf.filled()[before..]) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Io;
+use super::{Io, take_from};
 
 /// How much is read ahead at once.
 const AHEAD: usize = 64 * 1024;
@@ -117,12 +117,7 @@ impl AsyncRead for Records {
             }
             this.full = ready!(read)? == AHEAD;
         }
-        let n = this.ahead.len().min(buf.remaining());
-        buf.put_slice(&this.ahead[..n]);
-        this.ahead.advance(n);
-        if this.ahead.is_empty() {
-            this.ahead = BytesMut::new();
-        }
+        take_from(&mut this.ahead, buf);
         Poll::Ready(Ok(()))
     }
 }

@@ -28,11 +28,3 @@ pub(super) fn poll_flush(stream: &mut TlsStream<Records>, cx: &mut Context<'_>) 
     }
     Pin::new(stream).poll_flush(cx)
 }
-
-/// What carries the records.
-pub(super) fn records(stream: &mut TlsStream<Records>) -> &mut Records {
-    match stream {
-        TlsStream::Client(stream) => stream.get_mut().0,
-        TlsStream::Server(stream) => stream.get_mut().0,
-    }
-}
