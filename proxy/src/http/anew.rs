@@ -14,6 +14,7 @@ use sampan_filters_api::http::{Anew, Stream};
 
 use super::chain::Shared;
 use super::connection::HttpContext;
+use super::hashing;
 use super::stream::{self, Hit};
 
 /// Puts a request in the place of the stream's, if there is a route for it.
@@ -64,6 +65,7 @@ pub(super) fn note_target(
     } else {
         shared.info.route = None;
     }
-    let cluster = hit.and_then(|hit| stream::named_cluster(hit, random));
+    let cluster =
+        hit.and_then(|hit| stream::named_cluster(hit, hashing::share(context, shared, hit, random)));
     shared.info.upstream.cluster = cluster.map(|cluster| cluster.name.clone());
 }

@@ -128,21 +128,21 @@ impl<'s> Shared<'s> {
         self.info.bytes.received = before.bytes.received;
     }
 
-    /// Makes the filters' instances, with what the matched route says about them. `random` is what chooses among weighted
-    /// clusters.
+    /// Makes the filters' instances, with what the matched route says about them. `share` is the number of its
+    /// weighted cluster.
     pub fn create_filters(
         &mut self,
         worker: &Rc<Worker>,
         configured: &'s [ConfiguredFilter],
         hit: Option<&Hit<'_>>,
-        random: u64,
+        share: usize,
     ) {
         self.grpc = Some(self.request.is_grpc());
         let snapshot = worker.snapshot_ref();
         let runtime: &crate::runtime::Runtime = &snapshot.runtime;
-        let levels = hit.map(|hit| levels(hit, random)).unwrap_or_default();
+        let levels = hit.map(|hit| levels(hit, share)).unwrap_or_default();
         let forwards = hit.is_some_and(|hit| matches!(hit.route.payload.action, Action::Forward(_)));
-        let named = hit.and_then(|hit| stream::named_cluster(hit, random));
+        let named = hit.and_then(|hit| stream::named_cluster(hit, share));
         let cluster = named.map(|cluster| &cluster.name);
         let upstream = || Some(worker.known_cluster(named?.slot)?.facts());
         let rate_limits = hit.map_or([None, None], |hit| {
@@ -261,8 +261,8 @@ impl<'s> Shared<'s> {
 }
 
 /// `typed_per_filter_config` of every level that holds for a request and has some, the most specific one first.
-fn levels<'h>(hit: &Hit<'h>, random: u64) -> SmallVec<[&'h FilterOverrides; 3]> {
-    let weighted = stream::weighted(hit, random).map(|weighted| &weighted.filters);
+fn levels<'h>(hit: &Hit<'h>, share: usize) -> SmallVec<[&'h FilterOverrides; 3]> {
+    let weighted = stream::weighted(hit, share).map(|weighted| &weighted.filters);
     let levels = [weighted, Some(&hit.route.payload.filters), Some(&hit.host.payload().filters)];
     levels.into_iter().flatten().filter(|level| !level.0.is_empty()).collect()
 }

@@ -16,6 +16,7 @@ mod extras;
 pub mod forwarding;
 pub mod h1;
 pub mod h2;
+mod hashing;
 pub mod header_changes;
 pub mod header_ops;
 mod hedge;

@@ -45,6 +45,8 @@ pub struct Plan<'p> {
     pub forward: &'p Forward,
     /// The stream's random value.
     pub random: u64,
+    /// The number of the weighted cluster that was chosen, where the route has such.
+    pub share: usize,
 }
 
 impl<'p> Plan<'p> {
@@ -69,7 +71,7 @@ impl<'p> Plan<'p> {
 
     /// Header changes of the route, its weighted cluster included, for answers of our own.
     pub(super) fn levels(&self) -> HeaderLevels<'_> {
-        stream::forward_levels(self.routes, &self.hit, self.random).unwrap_or_default()
+        stream::forward_levels(self.routes, &self.hit, self.share).unwrap_or_default()
     }
 
     /// `include_attempt_count_in_response`, for failures: the count, once there was an attempt.

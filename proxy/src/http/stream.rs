@@ -20,6 +20,7 @@ use super::connection::{CurrentRoutes, HttpContext};
 use super::demand;
 use super::exchange::{Exchange, Responder};
 use super::h1::Framing;
+use super::hashing;
 use super::hold::{self, Stop};
 use super::relay;
 use super::reply::{self, Levels};
@@ -202,10 +203,14 @@ async fn run<'c, 's>(
     }
     let random = context.worker.with_rng(|rng| rng.u64(..));
     let mut hit = find(context, routes, &shared.borrow(), random);
+    let share_of = |hit: &Option<Hit<'_>>| {
+        hit.as_ref().map_or(0, |hit| hashing::share(context, &shared.borrow(), hit, random))
+    };
+    let mut share = share_of(&hit);
     trace::begin(context, &mut shared.borrow_mut(), hit.as_ref());
     let mut noted = false;
     if !context.config.filters.is_empty() {
-        shared.borrow_mut().create_filters(&context.worker, &context.config.filters, hit.as_ref(), random);
+        shared.borrow_mut().create_filters(&context.worker, &context.config.filters, hit.as_ref(), share);
         if let Some(hit) = &hit {
             note_route(context, &mut shared.borrow_mut(), hit);
             noted = true;
@@ -216,14 +221,15 @@ async fn run<'c, 's>(
         }
         if let Err(Stop::Reply(reply)) = passed {
             if let Some(hit) = &hit {
-                note_cluster(context, &mut shared.borrow_mut(), hit, random);
+                note_cluster(context, &mut shared.borrow_mut(), hit, share);
             }
-            let levels = hit.as_ref().and_then(|hit| forward_levels(routes, hit, random)).unwrap_or_default();
+            let levels = hit.as_ref().and_then(|hit| forward_levels(routes, hit, share)).unwrap_or_default();
             return answer(context, shared, exchange.into_responder(), *reply, &levels).await.into();
         }
         exchange.framing = sides::reframed(exchange.framing, &shared.borrow().request.headers);
         if std::mem::take(&mut shared.borrow_mut().clear_route) {
             hit = find(context, routes, &shared.borrow(), random);
+            share = share_of(&hit);
             noted = false;
         }
     }
@@ -261,7 +267,7 @@ async fn run<'c, 's>(
                 .into()
         }
         Action::Forward(forward) => {
-            let plan = relay::Plan { routes, hit, forward, random };
+            let plan = relay::Plan { routes, hit, forward, random, share };
             relay::forward(context, shared, incoming, alarm, exchange, &plan).await
         }
     }
@@ -288,8 +294,8 @@ pub(super) fn note_route(context: &HttpContext, shared: &mut Shared<'_>, hit: &H
 }
 
 /// The cluster of a request that a filter has answered: it would have gone there.
-fn note_cluster(context: &HttpContext, shared: &mut Shared<'_>, hit: &Hit<'_>, random: u64) {
-    let Some(reference) = named_cluster(hit, random) else { return };
+fn note_cluster(context: &HttpContext, shared: &mut Shared<'_>, hit: &Hit<'_>, share: usize) {
+    let Some(reference) = named_cluster(hit, share) else { return };
     if context.config.needs_facts && context.worker.snapshot_ref().clusters.entry(reference.slot).is_some() {
         shared.info.upstream.cluster = Some(reference.name.clone());
         shared.info.upstream.facts = context.worker.cluster(reference.slot).map(|cluster| cluster.facts());
@@ -297,11 +303,11 @@ fn note_cluster(context: &HttpContext, shared: &mut Shared<'_>, hit: &Hit<'_>, r
 }
 
 /// The cluster that a route names; none where a header does, or where nothing is forwarded.
-pub(super) fn named_cluster<'h>(hit: &Hit<'h>, random: u64) -> Option<&'h ClusterRef> {
+pub(super) fn named_cluster<'h>(hit: &Hit<'h>, share: usize) -> Option<&'h ClusterRef> {
     let Action::Forward(forward) = &hit.route.payload.action else { return None };
     match &forward.action.cluster {
         ClusterSpecifier::Cluster(reference) => Some(reference),
-        ClusterSpecifier::Weighted(clusters) => match &clusters.choose(random).target {
+        ClusterSpecifier::Weighted(clusters) => match &clusters.entry(share).target {
             WeightedTarget::Cluster(reference) => Some(reference),
             WeightedTarget::Header(_) => None,
         },
@@ -310,10 +316,10 @@ pub(super) fn named_cluster<'h>(hit: &Hit<'h>, random: u64) -> Option<&'h Cluste
 }
 
 /// What the weighted cluster of a route carries, where the route has such.
-pub(super) fn weighted<'h>(hit: &Hit<'h>, random: u64) -> Option<&'h WeightedPayload> {
+pub(super) fn weighted<'h>(hit: &Hit<'h>, share: usize) -> Option<&'h WeightedPayload> {
     let Action::Forward(forward) = &hit.route.payload.action else { return None };
     match &forward.action.cluster {
-        ClusterSpecifier::Weighted(clusters) => Some(&clusters.choose(random).payload),
+        ClusterSpecifier::Weighted(clusters) => Some(&clusters.entry(share).payload),
         _ => None,
     }
 }
@@ -331,10 +337,10 @@ fn show_rewritten(shared: &mut Shared<'_>, redirect: &Redirect, hit: &Hit<'_>) {
 pub(super) fn forward_levels<'l>(
     routes: &'l RouteConfig,
     hit: &Hit<'l>,
-    random: u64,
+    share: usize,
 ) -> Option<HeaderLevels<'l>> {
     let Action::Forward(_) = &hit.route.payload.action else { return None };
-    Some(routes.header_levels(weighted(hit, random), &hit.route.payload, hit.host.payload()))
+    Some(routes.header_levels(weighted(hit, share), &hit.route.payload, hit.host.payload()))
 }
 
 /// What the connection manager does to every request before it is routed.

@@ -9,16 +9,15 @@ use std::time::Instant;
 use sampan_filters_api::{Headers, Known, Protocol, RequestHead};
 use sampan_model::cluster::{Host, Resource, UpstreamProtocol};
 use sampan_model::lb::Within;
-use sampan_model::lb::hashing::xx_hash;
 use sampan_model::outlier::Outcome;
-use sampan_model::route::hash_policy::{self, HashView};
-use sampan_model::route::{ClusterRef, ClusterSpecifier, HashCookie, Priority, WeightedTarget};
+use sampan_model::route::{ClusterRef, ClusterSpecifier, Priority, WeightedTarget};
 
 use super::chain::Shared;
 use super::connection::HttpContext;
+use super::hashing;
 use super::relay::Plan;
 use super::retries::Retries;
-use super::route::{RouteConfig, View, WeightedPayload};
+use super::route::{RouteConfig, WeightedPayload};
 use crate::failure::{Failure, Kind};
 use crate::telemetry::stats::Origin;
 use crate::telemetry::stats::kinds::{ClusterCounter, ClusterGauge, ClusterHistogram, HttpRouterCounter};
@@ -75,7 +74,7 @@ impl<'p> Target<'p> {
                 &named
             }
             ClusterSpecifier::Weighted(clusters) => {
-                let chosen = clusters.choose(plan.random);
+                let chosen = clusters.entry(plan.share);
                 weighted = Some(&chosen.payload);
                 match &chosen.target {
                     WeightedTarget::Cluster(reference) => reference,
@@ -100,7 +99,8 @@ impl<'p> Target<'p> {
         let mut wants = Wants { hash: None, criteria, within };
         let mut cookies = Vec::new();
         if !plan.forward.hash_policies.is_empty() && cluster.hashes() {
-            wants.hash = hash(context, &shared.borrow(), plan, &mut cookies);
+            wants.hash =
+                hashing::hash(context, &shared.borrow(), &plan.forward.hash_policies, Some(&mut cookies));
         }
         let pick = |rng: &mut fastrand::Rng| match again {
             None => cluster.pick(rng, wants),
@@ -364,43 +364,6 @@ fn outcome(failure: &Failure) -> Option<Outcome> {
         | Kind::UpstreamReset { .. }
         | Kind::UpstreamProtocol(_) => Some(Outcome::Failed),
         _ => None,
-    }
-}
-
-/// What the route's hash policies make of a request. A cookie that it lacks gets a value that stays the same for the connection.
-fn hash(
-    context: &HttpContext,
-    shared: &Shared<'_>,
-    plan: &Plan<'_>,
-    cookies: &mut Vec<String>,
-) -> Option<u64> {
-    let view = View { request: shared.request, tls: None };
-    hash_policy::hash(&plan.forward.hash_policies, &view, &mut Hashed { context, shared, cookies })
-}
-
-/// A stream as hash policies see it.
-struct Hashed<'h, 's> {
-    context: &'h HttpContext,
-    shared: &'h Shared<'s>,
-    cookies: &'h mut Vec<String>,
-}
-
-impl HashView for Hashed<'_, '_> {
-    fn source(&self) -> Option<String> {
-        self.shared.info.remote().socket().map(|address| address.ip().to_string())
-    }
-
-    fn state(&self, key: &str) -> Option<u64> {
-        let object = self.shared.info.state(key)?;
-        object.hashed().map(|text| xx_hash(text.as_bytes(), 0))
-    }
-
-    fn generate(&mut self, cookie: &HashCookie) -> String {
-        let info = &self.context.info;
-        let connection = format!("{}{}", info.direct_remote, info.local);
-        let value = format!("{:016x}", xx_hash(connection.as_bytes(), 0));
-        self.cookies.push(cookie.set(&value));
-        value
     }
 }
 

@@ -84,7 +84,8 @@ fn choose<'c>(worker: &Worker, config: &'c TcpConfig, stream: &StreamInfo) -> Op
     let (reference, criteria) = match &config.cluster {
         TcpCluster::Single(reference) => (reference, config.criteria.as_ref()),
         TcpCluster::Weighted(weighted) => {
-            let entry = weighted.choose(worker.with_rng(|rng| rng.u64(..)));
+            let random = worker.with_rng(|rng| rng.u64(..));
+            let entry = weighted.entry(weighted.choose(random, &*worker.snapshot_ref().runtime));
             match &entry.target {
                 WeightedTarget::Cluster(reference) => (reference, entry.payload.as_ref()),
                 // There is no header to name it.

@@ -10,12 +10,14 @@ pub fn group() -> Group {
     cases.extend(repeated_headers());
     cases.extend(queries());
     cases.extend(runtime());
+    cases.extend(weights());
     Group { name: "routing", bootstrap: bootstrap(), cases }
 }
 
 fn bootstrap() -> Bootstrap {
     Bootstrap::new()
-        .top("layered_runtime: {layers: [{name: static, static_layer: {on: 100, off: 0}}]}")
+        .top("layered_runtime: {layers: [{name: static, static_layer: {on: 100, off: 0, share.a: 0, share.b: 7}}]}")
+        .http("weights", "", WEIGHTS)
         .http("paths", "", PATHS)
         .http("headers", "", HEADERS)
         .http("queries", "", QUERIES)
@@ -29,6 +31,13 @@ fn bootstrap() -> Bootstrap {
 "#,
         )
 }
+
+const WEIGHTS: &str = "
+- {name: by-runtime, match: {prefix: /runtime}, route: {weighted_clusters: {runtime_key_prefix: share, clusters: [{name: a, weight: 5}, {name: b, weight: 0}]}}}
+- {name: by-header, match: {prefix: /header}, route: {weighted_clusters: {header_name: x-draw, clusters: [{name: a, weight: 5}, {name: b, weight: 5}]}}}
+- {name: by-hash, match: {prefix: /hash}, route: {hash_policy: [{header: {header_name: x-key}}], weighted_clusters: {use_hash_policy: true, clusters: [{name: a, weight: 5}, {name: b, weight: 5}]}}}
+- {name: both, match: {prefix: /both}, route: {hash_policy: [{header: {header_name: x-key}}], weighted_clusters: {header_name: x-draw, runtime_key_prefix: unknown, clusters: [{name: a, weight: 1, request_headers_to_add: [{header: {key: x-entry, value: first}}]}, {name: b, weight: 1, request_headers_to_add: [{header: {key: x-entry, value: second}}]}]}}}
+";
 
 const PATHS: &str = r#"
 - {name: exact, match: {path: /exact}, route: {cluster: a}}
@@ -197,4 +206,23 @@ fn queries() -> Vec<Case> {
 
 fn runtime() -> Vec<Case> {
     vec![case("runtime-fraction-from-static-layer", "runtime").get("/").via("b").want("log.route", "on")]
+}
+
+fn weights() -> Vec<Case> {
+    let with = |name: &'static str, path: &str, header: &str| {
+        case(name, "weights").get_with(path, &format!("host: test\r\n{header}\r\n"))
+    };
+    vec![
+        case("weights-of-the-runtime", "weights").get("/runtime").via("b").want("log.cluster", "b"),
+        with("draw-first", "/header", "x-draw: 4").via("a"),
+        with("draw-second", "/header", "x-draw: 5").via("b"),
+        with("draw-remainder", "/header", "x-draw: 14").via("a"),
+        with("draw-sign", "/header", "x-draw: +9").via("b"),
+        with("draw-longest", "/header", "x-draw: 18446744073709551615").via("b"),
+        with("draw-entry", "/both", "x-draw: 1").via("b").want("up:h:x-entry", "second"),
+        with("hash-a", "/hash", "x-key: a").status(200),
+        with("hash-b", "/hash", "x-key: b").status(200),
+        with("hash-c", "/hash", "x-key: c").status(200),
+        with("hash-d", "/hash", "x-key: d").status(200),
+    ]
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::request::HeaderName;
 use super::rewrite::{HostRewrite, PathRewrite};
+use crate::fraction::RuntimeValues;
 
 /// The stable number of a cluster in the snapshot's cluster table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +88,18 @@ pub struct WeightedClusters<W> {
     entries: Vec<WeightedCluster<W>>,
     /// Sum of the weights up to and including each entry.
     ends: Vec<u32>,
+    draw: Option<Box<Draw>>,
+}
+
+/// What weighted clusters are chosen by, where that is not their own weights and the stream's random value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Draw {
+    /// `runtime_key_prefix`: where the runtime may have another weight of each entry; empty if there is no such prefix.
+    pub keys: Vec<Box<str>>,
+    /// `header_name`: a header with a number in place of the random value.
+    pub header: Option<HeaderName>,
+    /// `use_hash_policy`: the hash of the request is in place of the random value, where the header is not.
+    pub by_hash: bool,
 }
 
 impl<W> WeightedClusters<W> {
@@ -98,15 +111,61 @@ impl<W> WeightedClusters<W> {
             total = total.checked_add(entry.weight).ok_or(WeightError::TooLarge)?;
             ends.push(total);
         }
-        if total == 0 { Err(WeightError::Zero) } else { Ok(Self { entries, ends }) }
+        if total == 0 { Err(WeightError::Zero) } else { Ok(Self { entries, ends, draw: None }) }
     }
 
-    /// The entry that `random` (the stream's value, uniform over `u64`) falls on.
+    /// The same, chosen in another way.
+    #[must_use]
+    pub fn drawn_by(mut self, draw: Draw) -> Self {
+        self.draw = Some(Box::new(draw)).filter(|draw| **draw != Draw::default());
+        self
+    }
+
+    /// How they are chosen, where that is not by their own weights and the stream's random value.
+    pub fn draw(&self) -> Option<&Draw> {
+        self.draw.as_deref()
+    }
+
+    /// The number of the entry that `random` (the stream's value, uniform over `u64`) falls on.
     #[inline]
-    pub fn choose(&self, random: u64) -> &WeightedCluster<W> {
-        let value = (random % u64::from(self.total())) as u32;
-        let at = self.ends.partition_point(|end| *end <= value);
-        &self.entries[at.min(self.entries.len() - 1)]
+    pub fn choose(&self, random: u64, runtime: &dyn RuntimeValues) -> usize {
+        let by_runtime = match &self.draw {
+            Some(draw) if !draw.keys.is_empty() => self.choose_by_runtime(&draw.keys, random, runtime),
+            _ => None,
+        };
+        by_runtime.unwrap_or_else(|| {
+            let value = (random % u64::from(self.total())) as u32;
+            let at = self.ends.partition_point(|end| *end <= value);
+            at.min(self.entries.len() - 1)
+        })
+    }
+
+    /// By the weights that the runtime has; `None` if their sum is zero or too large.
+    #[cold]
+    fn choose_by_runtime(
+        &self,
+        keys: &[Box<str>],
+        random: u64,
+        runtime: &dyn RuntimeValues,
+    ) -> Option<usize> {
+        let entries = || keys.iter().zip(&self.entries);
+        let weights =
+            || entries().map(|(key, entry)| runtime.integer(key).unwrap_or_else(|| u64::from(entry.weight)));
+        let total = weights().try_fold(0u64, u64::checked_add)?;
+        let mut value = random % u64::from(u32::try_from(total).ok().filter(|total| *total > 0)?);
+        weights().position(|weight| match value.checked_sub(weight) {
+            None => true,
+            Some(left) => {
+                value = left;
+                false
+            }
+        })
+    }
+
+    /// An entry by its number.
+    #[inline]
+    pub fn entry(&self, number: usize) -> &WeightedCluster<W> {
+        &self.entries[number.min(self.entries.len() - 1)]
     }
 
     /// The sum of the weights; never zero.
@@ -247,6 +306,7 @@ pub struct DirectResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fraction::{FractionalPercent, NoRuntime};
 
     fn weighted(weights: &[u32]) -> Result<WeightedClusters<usize>, WeightError> {
         let entry = |(payload, weight): (usize, &u32)| WeightedCluster {
@@ -262,10 +322,40 @@ mod tests {
         let clusters = weighted(&[0, 90, 0, 10, 0]).unwrap();
         let mut counts = [0; 5];
         for random in 0..1000 {
-            counts[clusters.choose(random).payload] += 1;
+            counts[clusters.choose(random, &NoRuntime)] += 1;
         }
         assert_eq!(counts, [0, 900, 0, 100, 0]);
         assert_eq!(clusters.total(), 100);
+    }
+
+    #[test]
+    fn the_runtime_may_have_other_weights() {
+        struct Weights([Option<u64>; 3]);
+        impl RuntimeValues for Weights {
+            fn fraction(&self, _: &str) -> Option<FractionalPercent> {
+                None
+            }
+
+            fn integer(&self, key: &str) -> Option<u64> {
+                self.0[key.strip_prefix("w.")?.parse::<usize>().ok()?]
+            }
+        }
+        let keys = ["w.0", "w.1", "w.2"].map(Into::into).to_vec();
+        let clusters = weighted(&[5, 3, 2]).unwrap().drawn_by(Draw { keys, ..Draw::default() });
+        let counts = |weights: [Option<u64>; 3]| {
+            let mut counts = [0; 3];
+            (0..120).for_each(|random| counts[clusters.choose(random, &Weights(weights))] += 1);
+            counts
+        };
+        assert_eq!(counts([None; 3]), [60, 36, 24]);
+        assert_eq!(counts([Some(0), None, Some(1)]), [0, 90, 30]);
+        assert_eq!(counts([Some(0), Some(0), Some(7)]), [0, 0, 120]);
+        let bad =
+            [[Some(0); 3], [Some(u64::MAX), Some(u64::MAX), None], [Some(u64::from(u32::MAX)), None, None]];
+        for weights in bad {
+            assert_eq!(counts(weights), [60, 36, 24], "the configured ones count");
+        }
+        assert_eq!(weighted(&[1]).unwrap().drawn_by(Draw::default()).draw(), None);
     }
 
     #[test]

@@ -82,8 +82,8 @@ pub trait HashView {
     /// The hash of an object of the filter state, if it has one.
     fn state(&self, key: &str) -> Option<u64>;
 
-    /// The value of a cookie that the request lacks.
-    fn generate(&mut self, cookie: &HashCookie) -> String;
+    /// The value of a cookie that the request lacks; `None` where the client cannot be given one.
+    fn generate(&mut self, cookie: &HashCookie) -> Option<String>;
 }
 
 /// The hash of a request; `None` if it has nothing that is hashed.
@@ -94,7 +94,10 @@ pub fn hash(policies: &[HashPolicy], request: &impl RequestView, stream: &mut im
             HashSource::Header(name, rewrite) => header(request, name, rewrite.as_ref()),
             HashSource::Cookie(cookie) => match cookie_value(request, &cookie.name) {
                 Some(value) if !value.is_empty() => Some(xx_hash(value, 0)),
-                _ => cookie.ttl.map(|_| xx_hash(stream.generate(cookie).as_bytes(), 0)),
+                _ => {
+                    let value = cookie.ttl.and_then(|_| stream.generate(cookie));
+                    value.map(|value| xx_hash(value.as_bytes(), 0))
+                }
             },
             HashSource::SourceIp => stream.source().map(|ip| xx_hash(ip.as_bytes(), 0)),
             HashSource::State(key) => stream.state(key),
@@ -148,8 +151,8 @@ mod tests {
             (key == "known").then_some(77)
         }
 
-        fn generate(&mut self, _: &HashCookie) -> String {
-            "generated".into()
+        fn generate(&mut self, _: &HashCookie) -> Option<String> {
+            Some("generated".into())
         }
     }
 

@@ -30,8 +30,8 @@ mod testing;
 mod tests;
 
 pub use action::{
-    ClusterRef, ClusterSpecifier, DirectResponse, Priority, RouteAction, RouteTimeouts, Slot, WeightError,
-    WeightedCluster, WeightedClusters, WeightedTarget,
+    ClusterRef, ClusterSpecifier, DirectResponse, Draw, Priority, RouteAction, RouteTimeouts, Slot,
+    WeightError, WeightedCluster, WeightedClusters, WeightedTarget,
 };
 pub use domain::DomainError;
 pub use hash_policy::{HashCookie, HashPolicy, HashSource};

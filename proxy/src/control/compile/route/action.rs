@@ -5,12 +5,12 @@ use sampan_api::envoy::config::route::v3 as pb;
 use sampan_api::envoy::config::route::v3::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier as ProtoSpecifier, HostRewriteSpecifier,
 };
-use sampan_api::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use sampan_api::envoy::config::route::v3::weighted_cluster::cluster_weight::HostRewriteSpecifier as WeightedHost;
+use sampan_api::envoy::config::route::v3::weighted_cluster::{ClusterWeight, RandomValueSpecifier};
 use sampan_api::envoy::extensions::path::rewrite::uri_template::v3::UriTemplateRewriteConfig;
 use sampan_model::route::{
-    ClusterSpecifier, HeaderName, HostRewrite, PathMatch, PathRewrite, Priority, RouteAction, RouteMatch,
-    RouteTimeouts, UriTemplateRewrite, WeightedCluster, WeightedClusters, WeightedTarget,
+    ClusterSpecifier, Draw, HeaderName, HostRewrite, PathMatch, PathRewrite, Priority, RouteAction,
+    RouteMatch, RouteTimeouts, UriTemplateRewrite, WeightedCluster, WeightedClusters, WeightedTarget,
 };
 
 use super::super::http::filters;
@@ -112,8 +112,20 @@ fn weighted(
     if entries.len() != proto.clusters.len() {
         return None;
     }
+    let prefix = &proto.runtime_key_prefix;
+    let keys = proto.clusters.iter().filter(|_| !prefix.is_empty());
+    let draw = Draw {
+        keys: keys.map(|entry| format!("{prefix}.{}", entry.name).into()).collect(),
+        header: match &proto.random_value_specifier {
+            Some(RandomValueSpecifier::HeaderName(name)) => {
+                Some(HeaderName::new(name)).filter(|_| !name.is_empty())
+            }
+            _ => None,
+        },
+        by_hash: matches!(&proto.random_value_specifier, Some(RandomValueSpecifier::UseHashPolicy(on)) if on.value),
+    };
     match WeightedClusters::new(entries) {
-        Ok(clusters) => Some(clusters),
+        Ok(clusters) => Some(clusters.drawn_by(draw)),
         Err(error) => list.reject(error.to_string()),
     }
 }

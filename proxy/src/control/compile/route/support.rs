@@ -215,9 +215,9 @@ const ACTION: &[MessageSupport] = &[
         &[
             ("clusters", YES),
             ("total_weight", Support::Ignored("the sum of the weights counts, as in Envoy")),
-            ("runtime_key_prefix", Support::Later("weights are those of the configuration")),
-            ("header_name", Support::Later("the random value is the stream's own")),
-            ("use_hash_policy", Support::Later("the random value is the stream's own")),
+            ("runtime_key_prefix", YES),
+            ("header_name", YES),
+            ("use_hash_policy", YES),
         ],
     ),
     (
