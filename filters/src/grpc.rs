@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use sampan_filters_api::call::{Call, CallError, Calls};
+use sampan_filters_api::call::{Call, CallError, Calls, Retry};
 use sampan_filters_api::format::{FormatContext, Template};
 use sampan_filters_api::reply::grpc_status;
 use sampan_filters_api::{Answer, Known, RequestHead, StreamInfo};
@@ -27,6 +27,8 @@ pub struct GrpcService {
     pub longest: usize,
     /// Without `envoy_grpc.skip_envoy_headers`.
     pub marked: bool,
+    /// `retry_policy`
+    pub retry: Option<Arc<Retry>>,
 }
 
 /// How a call failed.
@@ -85,6 +87,7 @@ impl GrpcService {
             body: framed(message),
             timeout: self.timeout,
             longest: self.longest.saturating_add(PREFIX),
+            retry: self.retry.clone(),
             internal: self.marked,
             forwarded_for: self.marked,
             ..Call::new(Arc::clone(&self.cluster), head)

@@ -56,6 +56,9 @@ pub struct GrpcSource {
     pub node_once: bool,
     /// `rate_limit_settings`: tokens and tokens per second.
     pub rate_limit: Option<(u32, f64)>,
+    /// `envoy_grpc.retry_policy.retry_back_off` of the first service that has one: the first and the longest delay before the stream is
+    /// opened again.
+    pub back_off: Option<(Duration, Duration)>,
 }
 
 /// `GrpcService`

@@ -153,6 +153,11 @@ fn custom_redirects() {
 }
 
 #[test]
+fn side_calls() {
+    run::check(cases::side_calls::group());
+}
+
+#[test]
 fn ext_authz_state() {
     run::check(cases::ext_authz_state::group());
 }

@@ -38,6 +38,8 @@ pub struct Call {
     pub timeout: Option<Duration>,
     /// The longest body of an answer, in bytes.
     pub longest: usize,
+    /// Further attempts, all within the timeout; none where there is nothing here.
+    pub retry: Option<Arc<Retry>>,
     /// Whether `x-envoy-internal` is added.
     pub internal: bool,
     /// Whether the own address is added to `x-forwarded-for`.
@@ -53,10 +55,24 @@ impl Call {
             body: Bytes::new(),
             timeout: None,
             longest: MOST_OF_AN_ANSWER,
+            retry: None,
             internal: true,
             forwarded_for: true,
         }
     }
+}
+
+/// `config.core.v3.RetryPolicy`: when a call is made again, to a host that is chosen anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// `retry_on`: conditions, with commas.
+    pub on: Box<str>,
+    /// `num_retries`
+    pub retries: u32,
+    /// `retry_back_off.base_interval`: the longest wait before the second attempt, doubled for each that follows.
+    pub base_interval: Duration,
+    /// `retry_back_off.max_interval`: the longest wait at all and, as in Envoy, the time that one attempt has.
+    pub max_interval: Duration,
 }
 
 /// What came back.

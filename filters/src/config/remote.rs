@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use sampan_api::envoy::config::core::v3::grpc_service::TargetSpecifier;
 use sampan_api::envoy::config::core::v3::http_uri::HttpUpstreamType;
-use sampan_api::envoy::config::core::v3::{GrpcService as GrpcProto, HttpUri as HttpProto};
+use sampan_api::envoy::config::core::v3::{
+    GrpcService as GrpcProto, HttpUri as HttpProto, RetryPolicy as RetryProto,
+};
 use sampan_api::{MessageSupport, Support};
-use sampan_filters_api::call::MOST_OF_AN_ANSWER;
+use sampan_filters_api::call::{MOST_OF_AN_ANSWER, Retry};
 use sampan_filters_api::format::Template;
 
 use super::matcher::under;
@@ -34,9 +36,10 @@ pub fn grpc(proto: Option<&GrpcProto>, timeout: Duration, path: &str) -> Result<
     if envoy.cluster_name.is_empty() {
         return Err(ConfigError::new(under(path, "envoy_grpc.cluster_name"), "is required"));
     }
-    if envoy.retry_policy.is_some() || proto.retry_policy.is_some() {
-        let field = if envoy.retry_policy.is_some() { "envoy_grpc.retry_policy" } else { "retry_policy" };
-        return Err(ConfigError::new(under(path, field), "filters ask their services once"));
+    if envoy.retry_policy.is_some() {
+        let reason = "is for streams of xDS, and has no effect on what filters ask";
+        let error = ConfigError::new(under(path, "envoy_grpc.retry_policy"), reason);
+        return Err(error.hint("use the retry_policy beside envoy_grpc"));
     }
     let mut metadata = Vec::with_capacity(proto.initial_metadata.len());
     for (index, header) in proto.initial_metadata.iter().enumerate() {
@@ -61,7 +64,45 @@ pub fn grpc(proto: Option<&GrpcProto>, timeout: Duration, path: &str) -> Result<
         timeout: Some(own.unwrap_or(timeout)).filter(|limit| *limit > Duration::ZERO),
         longest: envoy.max_receive_message_length.map_or(MOST_OF_AN_ANSWER, |length| length.value as usize),
         marked: !envoy.skip_envoy_headers,
+        retry: retry(proto.retry_policy.as_ref(), None, &under(path, "retry_policy"))?,
     })
+}
+
+/// Waits where the policy has none: at most a second before the second attempt.
+const BASE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// When a service at `path` is asked again; `on` are conditions in place of the policy's own.
+pub fn retry(
+    proto: Option<&RetryProto>,
+    on: Option<&str>,
+    path: &str,
+) -> Result<Option<Arc<Retry>>, ConfigError> {
+    let Some(proto) = proto else { return Ok(None) };
+    let hosts = [
+        ("retry_priority", proto.retry_priority.is_some()),
+        ("retry_host_predicate", !proto.retry_host_predicate.is_empty()),
+    ];
+    if let Some((field, _)) = hosts.iter().find(|(_, set)| *set) {
+        return Err(ConfigError::new(under(path, field), "a service is asked again at any of its hosts"));
+    }
+    let back_off = proto.retry_back_off.as_ref();
+    let at = &under(path, "retry_back_off");
+    let read = |proto: &_, field: &str| duration(proto, &under(at, field));
+    let base = back_off.and_then(|proto| proto.base_interval.as_ref());
+    let base_interval = match (base, back_off) {
+        (Some(proto), _) => read(proto, "base_interval")?.max(Duration::from_millis(1)),
+        (None, Some(_)) => return Err(ConfigError::new(under(at, "base_interval"), "is required")),
+        (None, None) => BASE_INTERVAL,
+    };
+    let most = back_off.and_then(|proto| proto.max_interval.as_ref());
+    let max_interval = most.map(|proto| read(proto, "max_interval")).transpose()?;
+    let max_interval = max_interval.unwrap_or(base_interval.saturating_mul(10));
+    Ok(Some(Arc::new(Retry {
+        on: on.unwrap_or(&proto.retry_on).into(),
+        retries: proto.num_retries.map_or(1, |number| number.value),
+        base_interval,
+        max_interval: max_interval.max(Duration::from_millis(1)),
+    })))
 }
 
 /// `config.core.v3.HttpUri`
@@ -93,4 +134,41 @@ pub fn http(proto: Option<&HttpProto>, timeout: Duration, path: &str) -> Result<
         path: if target.is_empty() { "/" } else { target }.into(),
         timeout: own.unwrap_or(timeout),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::super::testing::bytes;
+    use super::*;
+
+    fn proto(yaml: &str) -> RetryProto {
+        RetryProto::decode(&*bytes::<RetryProto>(yaml)).unwrap()
+    }
+
+    fn read(yaml: &str) -> Result<(u32, u128, u128), ConfigError> {
+        let policy = proto(yaml);
+        let retry = retry(Some(&policy), None, "p")?.unwrap();
+        Ok((retry.retries, retry.base_interval.as_millis(), retry.max_interval.as_millis()))
+    }
+
+    #[test]
+    fn a_policy_has_defaults() {
+        assert_eq!(read("{}").unwrap(), (1, 1000, 10_000));
+        assert_eq!(read("{num_retries: 3, retry_back_off: {base_interval: 0.02s}}").unwrap(), (3, 20, 200));
+        let both = "{retry_back_off: {base_interval: 0s, max_interval: 2s}}";
+        assert_eq!(read(both).unwrap(), (1, 1, 2000), "there is a pause, however short");
+        let policy = proto("{retry_on: reset}");
+        assert_eq!(&*retry(Some(&policy), Some("5xx"), "p").unwrap().unwrap().on, "5xx");
+        assert_eq!(retry(None, None, "p").unwrap(), None);
+    }
+
+    #[test]
+    fn refusals_tell_where() {
+        let refused = |yaml: &str| read(yaml).unwrap_err().path;
+        assert_eq!(refused("{retry_back_off: {max_interval: 1s}}"), "p.retry_back_off.base_interval");
+        assert_eq!(refused("{retry_priority: {name: n}}"), "p.retry_priority");
+        assert_eq!(refused("{retry_host_predicate: [{name: n}]}"), "p.retry_host_predicate");
+    }
 }

@@ -45,9 +45,9 @@ pub(super) enum Next {
 }
 
 /// A response head as conditions on headers read it.
-struct Answer<'r>(&'r ResponseHead);
+pub(super) struct Answered<'r>(pub &'r ResponseHead);
 
-impl RequestView for Answer<'_> {
+impl RequestView for Answered<'_> {
     fn path(&self) -> &[u8] {
         b""
     }
@@ -160,7 +160,7 @@ impl<'p> Retries<'p> {
 
     /// Whether a response would be thrown away for another attempt, if that had not been begun.
     pub(super) fn would_retry(&self, head: &ResponseHead) -> bool {
-        self.state.borrow().is_worth_it(self.policy, head.status, &Answer(head))
+        self.state.borrow().is_worth_it(self.policy, head.status, &Answered(head))
     }
 
     /// Whether a response is thrown away for another attempt.
@@ -171,43 +171,76 @@ impl<'p> Retries<'p> {
         target: &Target<'_>,
         head: &ResponseHead,
     ) -> Next {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = since_epoch();
         let decide = |rng: &mut fastrand::Rng| {
-            self.state.borrow_mut().after_response(self.policy, head.status, &Answer(head), now, rng)
+            self.state.borrow_mut().after_response(self.policy, head.status, &Answered(head), now, rng)
         };
         self.settle(context.worker.with_rng(decide), shared, target)
     }
 
     fn settle(&self, decision: Decision, shared: &RefCell<Shared<'_>>, target: &Target<'_>) -> Next {
-        let stats = target.cluster.stats();
         // What the last retry took is given back before it is asked for anew.
         *self.permit.borrow_mut() = None;
-        let (wait, counter) = match decision {
-            Decision::Retry(wait) => (wait, ClusterCounter::UpstreamRqRetryBackoffExponential),
-            Decision::RetryWhenTold(wait) => (wait, ClusterCounter::UpstreamRqRetryBackoffRatelimited),
-            Decision::No => {
-                if self.state.borrow().done() > 0 {
-                    stats.inc(ClusterCounter::UpstreamRqRetrySuccess);
-                }
-                return Next::Fine;
-            }
-            Decision::LimitExceeded => {
-                stats.inc(ClusterCounter::UpstreamRqRetryLimitExceeded);
+        match granted(decision, self.state.borrow().done(), target) {
+            Granted::Fine => Next::Fine,
+            Granted::LimitExceeded => {
                 shared.borrow_mut().info.flags.set_retry_limit();
-                return Next::Enough;
+                Next::Enough
             }
-        };
-        let Ok(permit) = target.cluster.try_acquire_retry(target.priority) else {
-            stats.inc(ClusterCounter::UpstreamRqRetryOverflow);
-            shared.borrow_mut().info.flags.set(Flag::UpstreamOverflow);
-            return Next::Enough;
-        };
-        *self.permit.borrow_mut() = Some(permit);
-        stats.inc(ClusterCounter::UpstreamRqRetry);
-        stats.inc(counter);
-        self.tried.borrow_mut().push(target.host().clone());
-        Next::Again(wait)
+            Granted::Overflow => {
+                shared.borrow_mut().info.flags.set(Flag::UpstreamOverflow);
+                Next::Enough
+            }
+            Granted::Again(wait, permit) => {
+                *self.permit.borrow_mut() = Some(permit);
+                self.tried.borrow_mut().push(target.host().clone());
+                Next::Again(wait)
+            }
+        }
     }
+}
+
+/// What becomes of a decision in view of the circuit breaker of retries.
+pub(super) enum Granted {
+    /// Another attempt, after this time; the place in the breaker is for as long as it takes.
+    Again(Duration, BreakerPermit),
+    /// There were enough of them.
+    LimitExceeded,
+    /// The breaker is open.
+    Overflow,
+    /// No other attempt is wanted.
+    Fine,
+}
+
+/// Asks the circuit breaker, and counts what comes of it. `done` is how many retries there were.
+pub(super) fn granted(decision: Decision, done: u32, target: &Target<'_>) -> Granted {
+    let stats = target.cluster.stats();
+    let (wait, counter) = match decision {
+        Decision::Retry(wait) => (wait, ClusterCounter::UpstreamRqRetryBackoffExponential),
+        Decision::RetryWhenTold(wait) => (wait, ClusterCounter::UpstreamRqRetryBackoffRatelimited),
+        Decision::No => {
+            if done > 0 {
+                stats.inc(ClusterCounter::UpstreamRqRetrySuccess);
+            }
+            return Granted::Fine;
+        }
+        Decision::LimitExceeded => {
+            stats.inc(ClusterCounter::UpstreamRqRetryLimitExceeded);
+            return Granted::LimitExceeded;
+        }
+    };
+    let Ok(permit) = target.cluster.try_acquire_retry(target.priority) else {
+        stats.inc(ClusterCounter::UpstreamRqRetryOverflow);
+        return Granted::Overflow;
+    };
+    stats.inc(ClusterCounter::UpstreamRqRetry);
+    stats.inc(counter);
+    Granted::Again(wait, permit)
+}
+
+/// The time since 1970, for answers that tell when they want to be asked again.
+pub(super) fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn wishes(headers: &Headers) -> Wishes<'_> {
@@ -223,7 +256,7 @@ fn wishes(headers: &Headers) -> Wishes<'_> {
 }
 
 /// What a failure is to the policy; nothing if it is not an attempt's.
-fn attempted(failure: &Failure, target: &Target<'_>) -> Option<Attempted> {
+pub(super) fn attempted(failure: &Failure, target: &Target<'_>) -> Option<Attempted> {
     Some(match failure.kind {
         _ if failure.after_head => return None,
         _ if failure.is_connect() => Attempted::ConnectFailure,

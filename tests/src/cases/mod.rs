@@ -43,6 +43,7 @@ pub mod redirects;
 pub mod retries;
 pub mod rewrite;
 pub mod routing;
+pub mod side_calls;
 pub mod tcp;
 pub mod timeouts;
 pub mod transform;
@@ -93,6 +94,7 @@ pub fn all() -> Vec<Group> {
         retries::group(),
         rewrite::group(),
         routing::group(),
+        side_calls::group(),
         tcp::group(),
         timeouts::group(),
         transform::group(),

@@ -78,7 +78,7 @@ pub const SUPPORT: &[MessageSupport] = &[
         ],
     ),
     ("envoy.extensions.filters.http.ext_authz.v3.BufferSettings", &[("*", YES)]),
-    ("envoy.extensions.filters.http.ext_authz.v3.HttpService", &[("*", YES), ("retry_policy", REFUSED)]),
+    ("envoy.extensions.filters.http.ext_authz.v3.HttpService", &[("*", YES)]),
     ("envoy.extensions.filters.http.ext_authz.v3.AuthorizationRequest", &[("*", YES)]),
     ("envoy.extensions.filters.http.ext_authz.v3.AuthorizationResponse", &[("*", YES)]),
     (PER_ROUTE, &[("*", YES)]),
@@ -282,9 +282,7 @@ fn grpc(proto: &GrpcProto, path: &str) -> Result<Service, ConfigError> {
 }
 
 fn http(proto: &pb::HttpService, path: &str) -> Result<Service, ConfigError> {
-    if proto.retry_policy.is_some() {
-        return Err(ConfigError::new(under(path, "retry_policy"), "filters ask their services once"));
-    }
+    let retry = remote::retry(proto.retry_policy.as_ref(), None, &under(path, "retry_policy"))?;
     let field = if proto.path_prefix.is_empty() { "path_override" } else { "path_prefix" };
     let start = if proto.path_prefix.is_empty() { &proto.path_override } else { &proto.path_prefix };
     if !start.is_empty() && !start.starts_with('/') {
@@ -303,6 +301,7 @@ fn http(proto: &pb::HttpService, path: &str) -> Result<Service, ConfigError> {
     let client = list(response.allowed_client_headers.as_ref(), "allowed_client_headers")?;
     Ok(Service::Http(Box::new(HttpAuthorization {
         server: remote::http(proto.server_uri.as_ref(), TIMEOUT, "http_service.server_uri")?,
+        retry,
         prefix: proto.path_prefix.as_str().into(),
         path: (!proto.path_override.is_empty()).then(|| proto.path_override.as_str().into()),
         add,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use sampan_filters_api::call::{Call, Calls};
+use sampan_filters_api::call::{Call, Calls, Retry};
 use sampan_filters_api::format::{FormatContext, Template};
 use sampan_filters_api::info::MetadataValue;
 use sampan_filters_api::{Answer, Known, RequestHead};
@@ -19,6 +19,8 @@ use crate::http::header_mutation::Action;
 pub struct HttpAuthorization {
     /// `server_uri`
     pub server: HttpService,
+    /// `retry_policy`
+    pub retry: Option<Arc<Retry>>,
     /// `path_prefix`
     pub prefix: Box<str>,
     /// `path_override`
@@ -54,6 +56,7 @@ impl HttpAuthorization {
         let call = Call {
             body,
             timeout: Some(self.server.timeout),
+            retry: self.retry.clone(),
             forwarded_for: false,
             ..Call::new(cluster, head)
         };

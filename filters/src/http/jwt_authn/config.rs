@@ -78,6 +78,8 @@ const LONGEST: usize = 1024 * 1024;
 const KEEP: Duration = Duration::from_mins(5);
 /// How long a fetch may take where nothing is configured.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// When keys are asked for again, whatever the policy's own conditions are.
+const RETRY_ON: &str = "5xx,gateway-error,connect-failure,reset";
 /// `clock_skew_seconds` where nothing is configured.
 const SKEW: u64 = 60;
 /// Deeper requirements are refused, so that they cannot exhaust the stack.
@@ -227,15 +229,7 @@ fn places(proto: &pb::JwtProvider) -> Vec<Place> {
 fn remote(proto: &pb::RemoteJwks, path: &str, counters: &Arc<Counters>) -> Result<Remote, ConfigError> {
     let time =
         |proto: Option<&_>, path: &str, default| proto.map_or(Ok(default), |proto| duration(proto, path));
-    let retries = match &proto.retry_policy {
-        None => (0, Duration::ZERO),
-        Some(policy) => {
-            let base = policy.retry_back_off.as_ref().and_then(|back_off| back_off.base_interval.as_ref());
-            let at = under(path, "retry_policy.retry_back_off.base_interval");
-            let times = policy.num_retries.map_or(1, |wrapper| wrapper.value);
-            (times.min(10), time(base, &at, TIMEOUT)?)
-        }
-    };
+    let retry = remote::retry(proto.retry_policy.as_ref(), Some(RETRY_ON), &under(path, "retry_policy"))?;
     let ahead = proto.async_fetch.as_ref().map(|fetch| {
         let at = under(path, "async_fetch.failed_refetch_duration");
         time(fetch.failed_refetch_duration.as_ref(), &at, TIMEOUT)
@@ -243,7 +237,7 @@ fn remote(proto: &pb::RemoteJwks, path: &str, counters: &Arc<Counters>) -> Resul
     Ok(Remote {
         server: remote::http(proto.http_uri.as_ref(), TIMEOUT, &under(path, "http_uri"))?,
         keep: time(proto.cache_duration.as_ref(), &under(path, "cache_duration"), KEEP)?,
-        retries,
+        retry,
         ahead: ahead.transpose()?.map(|pause| pause.max(Duration::from_millis(10))),
         kept: ArcSwapOption::empty(),
         started: AtomicBool::new(false),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use sampan_filters_api::call::{Call, Calls};
+use sampan_filters_api::call::{Call, Calls, Retry};
 use sampan_filters_api::{Counters, Known, RequestHead};
 
 use super::keys::Keys;
@@ -34,8 +34,8 @@ pub struct Remote {
     pub server: HttpService,
     /// `cache_duration`
     pub keep: Duration,
-    /// `retry_policy`: further attempts, and the time before the first of them.
-    pub retries: (u32, Duration),
+    /// `retry_policy`
+    pub retry: Option<Arc<Retry>>,
     /// `async_fetch`: the time before another attempt after one that failed.
     pub ahead: Option<Duration>,
     /// What was fetched last.
@@ -57,8 +57,6 @@ pub struct Kept {
 const LONGEST: usize = 1024 * 1024;
 /// How long before they are too old keys are fetched anew.
 const EARLY: Duration = Duration::from_secs(5);
-/// The longest time between attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 impl Remote {
     /// The keys, if they are there and fresh.
@@ -70,22 +68,15 @@ impl Remote {
 
     /// Fetches the keys.
     pub async fn fetch(&self, calls: &dyn Calls) -> Option<Arc<Keys>> {
-        let (retries, mut pause) = self.retries;
-        for attempt in 0..=retries {
-            if attempt > 0 {
-                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-            if let Some(text) = self.ask(calls).await {
-                let Some(keys) = Keys::parse(&text).map(Arc::new) else { break };
-                let until = Instant::now() + self.keep;
-                self.kept.store(Some(Arc::new(Kept { keys: Arc::clone(&keys), until })));
-                self.counters.inc(FETCHED);
-                return Some(keys);
-            }
-        }
-        self.counters.inc(FETCH_FAILED);
-        None
+        let text = self.ask(calls).await;
+        let Some(keys) = text.and_then(|text| Keys::parse(&text)).map(Arc::new) else {
+            self.counters.inc(FETCH_FAILED);
+            return None;
+        };
+        let until = Instant::now() + self.keep;
+        self.kept.store(Some(Arc::new(Kept { keys: Arc::clone(&keys), until })));
+        self.counters.inc(FETCHED);
+        Some(keys)
     }
 
     async fn ask(&self, calls: &dyn Calls) -> Option<bytes::Bytes> {
@@ -97,6 +88,7 @@ impl Remote {
         head.headers.append_known(Known::UserAgent, "Go-browser");
         let call = Call {
             timeout: Some(self.server.timeout),
+            retry: self.retry.clone(),
             longest: LONGEST,
             ..Call::new(Arc::clone(&self.server.cluster), head)
         };

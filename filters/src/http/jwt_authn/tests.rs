@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sampan_api::envoy::extensions::filters::http::jwt_authn::v3 as pb;
 use sampan_filters_api::CounterStore;
-use sampan_filters_api::call::{Answer, Call, CallError, CallFuture, Membership, NoCalls};
+use sampan_filters_api::call::{Answer, Call, CallError, CallFuture, Membership, NoCalls, Retry};
 use sampan_filters_api::info::MetadataValue;
 
 use super::token::Token;
@@ -131,13 +131,15 @@ async fn keys_that_do_not_come() {
 #[derive(Clone, Default)]
 struct Service {
     statuses: Rc<RefCell<VecDeque<u16>>>,
+    retries: Rc<RefCell<Vec<Arc<Retry>>>>,
     tasks: Rc<RefCell<Vec<Task>>>,
 }
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Calls for Service {
-    fn call(&self, _: Call) -> CallFuture {
+    fn call(&self, call: Call) -> CallFuture {
+        self.retries.borrow_mut().extend(call.retry);
         let status = self.statuses.borrow_mut().pop_front();
         let answer = |status| Answer {
             head: sampan_filters_api::ResponseHead { status, ..Default::default() },
@@ -186,12 +188,16 @@ async fn ask_with(factory: &dyn HttpFilterFactory, calls: &dyn Calls) -> u16 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_are_fetched_again_and_kept() {
+async fn keys_are_fetched_and_kept() {
     let (store, service) = (Arc::<CounterStore>::default(), Service::default());
     let factory = remote("retry_policy: {num_retries: 1}", &store);
     service.statuses.borrow_mut().extend([503, 200]);
+    assert_eq!(ask_with(&*factory, &service).await, 401);
     assert_eq!(ask_with(&*factory, &service).await, 0);
     assert_eq!(ask_with(&*factory, &service).await, 0, "they are kept");
+    let retry = service.retries.borrow()[0].clone();
+    let told = (&*retry.on, retry.retries);
+    assert_eq!(told, ("5xx,gateway-error,connect-failure,reset", 1), "each fetch may be made again");
     let tries = remote("cache_duration: 0.001s", &store);
     service.statuses.borrow_mut().extend([503]);
     assert_eq!(ask_with(&*tries, &service).await, 401);

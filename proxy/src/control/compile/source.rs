@@ -71,7 +71,7 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("google_grpc", YES),
             ("timeout", YES),
             ("initial_metadata", YES),
-            ("retry_policy", Support::Later("a stream is opened again by the back-off of xDS")),
+            ("retry_policy", YES),
         ],
     ),
     (
@@ -80,7 +80,7 @@ pub const SUPPORT: &[MessageSupport] = &[
             ("cluster_name", YES),
             ("authority", YES),
             ("max_receive_message_length", YES),
-            ("retry_policy", Support::Later("a stream is opened again by the back-off of xDS")),
+            ("retry_policy", YES),
             ("skip_envoy_headers", Support::Ignored("no x-envoy headers are sent to gRPC services")),
         ],
     ),
@@ -202,7 +202,7 @@ fn grpc_key(kind: &str, source: &GrpcSource) -> String {
         .collect();
     let plain = source.targets.iter().all(|t| t.metadata.is_empty() && t.authority.is_empty());
     let names = names.join(",");
-    if plain && source.rate_limit.is_none() {
+    if plain && source.rate_limit.is_none() && source.back_off.is_none() {
         return format!("{kind}:{names}");
     }
     let hash = KEYS.get_or_init(RandomState::new).hash_one(format!("{source:?}"));
@@ -228,8 +228,14 @@ fn grpc(proto: &pb::ApiConfigSource, delta: bool, at: &Scope<'_>) -> Option<Grpc
         let tokens = value::number_or(settings.max_tokens.as_ref(), RATE.0);
         (tokens, settings.fill_rate.as_ref().map_or(RATE.1, |rate| rate.value))
     });
+    let back_off = proto.grpc_services.iter().enumerate().find_map(|(index, service)| {
+        let Some(TargetSpecifier::EnvoyGrpc(envoy)) = &service.target_specifier else { return None };
+        let policy = envoy.retry_policy.as_ref()?;
+        self::back_off(policy, &list.index(index).field("envoy_grpc").field("retry_policy"))
+    });
     (at.rejects().len() == before).then_some(GrpcSource {
         targets,
+        back_off,
         delta,
         node_once: proto.set_node_on_first_message_only,
         rate_limit,
@@ -259,6 +265,22 @@ pub fn grpc_target(proto: &pb::GrpcService, at: &Scope<'_>) -> Option<GrpcTarget
     };
     let timeout = value::timeout(proto.timeout.as_ref(), None, &at.field("timeout"));
     Some(GrpcTarget { peer, authority, metadata: metadata.collect(), timeout, message_cap })
+}
+
+/// The first and the longest delay before a stream is opened again; `None` where the policy does not say.
+pub fn back_off(proto: &pb::RetryPolicy, at: &Scope<'_>) -> Option<(Duration, Duration)> {
+    let at = at.field("retry_back_off");
+    let proto = proto.retry_back_off.as_ref()?;
+    let Some(base) = value::duration(proto.base_interval.as_ref(), &at.field("base_interval")) else {
+        return at.field("base_interval").reject("is required");
+    };
+    let base = base.max(Duration::from_millis(1));
+    let longest = value::duration(proto.max_interval.as_ref(), &at.field("max_interval"));
+    let longest = longest.unwrap_or(base.saturating_mul(10));
+    if longest < base {
+        return at.field("max_interval").reject("must not be less than the base_interval");
+    }
+    Some((base, longest))
 }
 
 /// Host and port of a `google_grpc` target.
@@ -310,4 +332,31 @@ fn rest(proto: &pb::ApiConfigSource, at: &Scope<'_>) -> Option<RestSource> {
         refresh,
         timeout: timeout.unwrap_or(REQUEST_TIMEOUT),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::compiled;
+    use super::*;
+
+    #[track_caller]
+    fn grpc_source(policy: &str) -> Result<GrpcSource, Vec<String>> {
+        let services = format!("[{{envoy_grpc: {{cluster_name: c, retry_policy: {{{policy}}}}}}}]");
+        let yaml = format!("{{api_type: DELTA_GRPC, grpc_services: {services}}}");
+        compiled::<pb::ApiConfigSource, _>(&yaml, |proto, _, at| ads(proto, at))
+    }
+
+    #[test]
+    fn a_stream_has_a_back_off_of_its_own() {
+        let back_off = |policy: &str| {
+            let read = grpc_source(policy).unwrap().back_off;
+            read.map(|(first, longest)| (first.as_millis(), longest.as_millis()))
+        };
+        assert_eq!(back_off(""), None);
+        assert_eq!(back_off("retry_back_off: {base_interval: 0.1s}"), Some((100, 1000)));
+        assert_eq!(back_off("retry_back_off: {base_interval: 1s, max_interval: 60s}"), Some((1000, 60_000)));
+        let refused = grpc_source("retry_back_off: {base_interval: 2s, max_interval: 1s}").unwrap_err();
+        let at = "test.grpc_services[0].envoy_grpc.retry_policy.retry_back_off.max_interval: ";
+        assert_eq!(refused, [format!("{at}must not be less than the base_interval")]);
+    }
 }

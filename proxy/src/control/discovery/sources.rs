@@ -171,6 +171,9 @@ impl Sources {
         settings.variant = if grpc.delta { Variant::Delta } else { Variant::StateOfTheWorld };
         settings.rate_limit =
             grpc.rate_limit.map(|(max_tokens, fill_rate)| RateLimit { max_tokens, fill_rate });
+        if let Some((base, longest)) = grpc.back_off {
+            (settings.backoff_base, settings.backoff_max) = (base, longest);
+        }
         if let Some(cap) = grpc.targets.iter().find_map(|target| target.message_cap) {
             settings.message_cap = cap;
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use sampan_api::envoy::config::core::v3::RetryPolicy;
 use sampan_api::envoy::extensions::access_loggers::grpc::v3::{
     CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig,
 };
@@ -83,7 +82,7 @@ fn common(
     let interval = value::duration(proto.buffer_flush_interval.as_ref(), &at.field("buffer_flush_interval"));
     let full = value::number(proto.buffer_size_bytes.as_ref());
     let policy = &at.field("grpc_stream_retry_policy");
-    let back_off = proto.grpc_stream_retry_policy.as_ref().and_then(|proto| back_off(proto, policy));
+    let back_off = proto.grpc_stream_retry_policy.as_ref().and_then(|proto| source::back_off(proto, policy));
     let settings = ServiceSettings {
         kind,
         log_name: proto.log_name.as_str().into(),
@@ -95,17 +94,6 @@ fn common(
     let filter_state = proto.filter_state_objects_to_log.iter().map(|key| key.as_str().into()).collect();
     let format = EntryFormat { kind, tags, filter_state, headers };
     (at.rejects().len() == before).then_some((settings, format))
-}
-
-/// The first and the longest delay.
-fn back_off(proto: &RetryPolicy, at: &Scope<'_>) -> Option<(Duration, Duration)> {
-    let at = at.field("retry_back_off");
-    let proto = proto.retry_back_off.as_ref()?;
-    let Some(base) = value::duration(proto.base_interval.as_ref(), &at.field("base_interval")) else {
-        return at.field("base_interval").reject("is required");
-    };
-    let longest = value::duration(proto.max_interval.as_ref(), &at.field("max_interval"));
-    Some((base, longest.unwrap_or(base.saturating_mul(10))))
 }
 
 #[cfg(test)]
