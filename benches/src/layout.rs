@@ -11,8 +11,8 @@
 //! ```
 //!
 //! What serving requests takes stands apart from what only the start takes: a processor, too, knows where few pages lie at a time (64 of
-//! 4 KiB, by its first table), and asks for each line of them. Filters, HTTP/2 and TLS come first, so that a proxy that does without them
-//! does not touch them.
+//! 4 KiB, by its first table), and asks for each line of them. What only filters, HTTP/2 and TLS take comes last, so that a proxy that does
+//! without them does not touch it.
 //!
 //! The script is made by `just layout` and kept in the tree. It may be stale: a pattern that matches nothing does no harm, a function that
 //! no pattern matches stays where it was. `tests/tests/memory.rs` says when too many do.
@@ -22,6 +22,7 @@ mod profile;
 mod symbols;
 
 use anyhow::{Context, Result, ensure};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -35,13 +36,16 @@ const SECTION: &str = ".text.gathered";
 pub fn make(sampan: &Path, out: &Path) -> Result<()> {
     let ran = profile::functions(sampan)?;
     let symbols = symbols::read(sampan)?;
-    // A function goes where it is named first.
+    let beside = &ran.mesh - &ran.plain;
+    // A function goes where a pattern matches it first, and `*` matches much: what most proxies run comes first.
     let groups = [
-        ("Requests through filters, HTTP/2 and TLS", &ran.mesh - &ran.plain),
-        ("Requests", ran.plain.clone()),
         ("Start and end", &(&ran.whole - &ran.plain) - &ran.mesh),
+        ("The same, and requests through filters, HTTP/2 and TLS", &beside & &ran.whole),
+        ("Requests", ran.plain.clone()),
+        ("Requests through filters, HTTP/2 and TLS", &beside - &ran.whole),
     ];
-    let groups = groups.map(|(title, ran)| (title, patterns::gather(&symbols, &ran)));
+    let all: HashSet<String> = groups.iter().flat_map(|(_, group)| group).cloned().collect();
+    let groups = groups.map(|(title, group)| (title, patterns::gather(&symbols, &group, &(&all - &group))));
     ensure!(
         groups.iter().all(|(_, patterns)| patterns.len() > 50),
         "only {} functions of {} were seen to run: was it built with SAMPAN_LAYOUT=off?",

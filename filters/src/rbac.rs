@@ -128,6 +128,14 @@ pub struct Leaf {
 }
 
 impl Engine {
+    /// Whether it asks for more of a stream than its request, its connection, metadata and state. Trees and expressions may.
+    pub(crate) fn reads_facts(&self) -> bool {
+        match self {
+            Self::Rules(rules) => rules.policies.iter().any(|policy| policy.expression.is_some()),
+            Self::Tree { .. } => true,
+        }
+    }
+
     /// What is said of a subject.
     pub fn decide(&self, subject: Subject<'_>) -> Decision<'_> {
         match self {

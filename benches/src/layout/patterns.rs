@@ -2,7 +2,7 @@
 //!
 //! A mangled name (RFC 2603, and the older scheme with a hash) carries what differs between compilers and versions: the identity of each
 //! crate, references to places within the name, the hash. That becomes `*`. Names are then kept in a tree by their pieces; a branch is
-//! cut, and becomes one pattern `prefix*`, where what did not run is at most [`WASTE`] of what did.
+//! cut, and becomes one pattern `prefix*`, where what did not run is at most [`WASTE`] of what did, and nothing belongs to another group.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,9 +16,11 @@ const SHORTEST: usize = 7;
 #[derive(Default)]
 struct Branch {
     below: BTreeMap<Piece, Branch>,
-    /// Bytes of all functions here and below, and of those that ran.
+    /// Bytes of all functions here and below, and of those that are wanted.
     all: u64,
     ran: u64,
+    /// Whether one here or below belongs to another group.
+    foreign: bool,
     /// Whether the name of a function that ran ends here.
     ends: bool,
 }
@@ -35,14 +37,19 @@ enum Piece {
     Rest,
 }
 
-/// The patterns for the functions that ran, in order.
-pub(super) fn gather(functions: &[Function], ran: &HashSet<String>) -> Vec<String> {
+/// The patterns for the functions of a group, in order. `others` are those of the other groups.
+pub(super) fn gather(
+    functions: &[Function],
+    group: &HashSet<String>,
+    others: &HashSet<String>,
+) -> Vec<String> {
     let mut tree = Branch::default();
     for function in functions {
-        let did = function.names.iter().any(|name| ran.contains(name));
+        let is_in = |names: &HashSet<String>| function.names.iter().any(|name| names.contains(name));
+        let (wanted, foreign) = (is_in(group), is_in(others));
         // The linker knows a function that has several names by any of them.
         for name in &function.names {
-            tree.add(&pieces(name), function.size, did);
+            tree.add(&pieces(name), function.size, wanted, foreign && !wanted);
         }
     }
     let mut patterns = Vec::new();
@@ -87,19 +94,20 @@ fn volatile(text: &str) -> Option<(Piece, usize)> {
 }
 
 impl Branch {
-    fn add(&mut self, pieces: &[Piece], size: u64, ran: bool) {
+    fn add(&mut self, pieces: &[Piece], size: u64, ran: bool, foreign: bool) {
         let mut branch = self;
         for piece in pieces {
             branch = branch.below.entry(*piece).or_default();
             branch.all += size;
             branch.ran += if ran { size } else { 0 };
+            branch.foreign |= foreign;
         }
         branch.ends |= ran;
     }
 
     fn cut(&self, path: &mut Vec<Piece>, patterns: &mut Vec<String>) {
         let wasted = (self.all - self.ran) as f64;
-        if path.len() >= SHORTEST && wasted <= self.ran as f64 * WASTE {
+        if path.len() >= SHORTEST && !self.foreign && wasted <= self.ran as f64 * WASTE {
             patterns.push(text(path, !self.below.is_empty()));
             return;
         }
@@ -138,8 +146,12 @@ mod tests {
         Function { names: vec![name.to_owned()], size }
     }
 
+    fn names(names: &[&str]) -> HashSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     fn gathered(functions: &[Function], ran: &[&str]) -> Vec<String> {
-        gather(functions, &ran.iter().map(|name| (*name).to_owned()).collect())
+        gather(functions, &names(ran), &HashSet::new())
     }
 
     #[test]
@@ -165,6 +177,9 @@ mod tests {
         ];
         let ran = ["_RNvCsa_5proxy5start3one", "_RNvCsa_5proxy5start3two"];
         assert_eq!(gathered(&functions, &ran), ["_RNvCs*_5proxy5s*"]);
+        // Of another group, not a byte is taken.
+        let others = names(&["_RNvCsa_5proxy5start4cold"]);
+        assert_eq!(gather(&functions, &names(&ran), &others), ["_RNvCs*_5proxy5start3*"]);
     }
 
     #[test]

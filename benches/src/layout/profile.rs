@@ -230,6 +230,7 @@ static_resources:
           cluster: upstream
   clusters:
   - name: upstream
+    connect_timeout: 5s
     load_assignment:
       cluster_name: upstream
       endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream}}}}}}}}}]}}]

@@ -287,6 +287,13 @@ pub trait HttpFilterFactory: Send + Sync {
     /// The phases its instances take part in.
     fn phases(&self) -> Phases;
 
+    /// Whether its instances read what the data plane gathers of a stream for those who ask: its route, cluster and host, its id, sizes of
+    /// heads, times. What [`StreamInfo`] has of the connection, its metadata, filter state, flags and status are always there. `route`
+    /// is the configuration that a route has for the filter; none is given for the filter's own.
+    fn reads_facts(&self, _route: Option<&RouteConfig>) -> bool {
+        true
+    }
+
     /// The filter is in force on a worker: told by one worker, at each publication that changes listeners.
     fn begin(&self, _calls: &dyn Calls) {}
 

@@ -50,14 +50,14 @@ impl RuntimeFraction {
         Self { numerator: 0, ..Self::always() }
     }
 
-    /// Whether `random` (of all 64 bits) falls into the share.
-    pub fn holds(&self, runtime: &dyn Runtime, random: u64) -> bool {
+    /// Whether a random value (of all 64 bits) falls into the share. It is drawn only where that is not certain.
+    pub fn holds(&self, runtime: &dyn Runtime, random: impl FnOnce() -> u64) -> bool {
         let known = if self.key.is_empty() { None } else { runtime.fraction(&self.key) };
         let (numerator, denominator) = known.unwrap_or((self.numerator, self.denominator));
         // All of them or none is usual, and a division is slow.
         denominator > 0
             && numerator > 0
-            && (numerator >= denominator || random % u64::from(denominator) < u64::from(numerator))
+            && (numerator >= denominator || random() % u64::from(denominator) < u64::from(numerator))
     }
 }
 
@@ -101,9 +101,9 @@ mod tests {
     #[test]
     fn the_runtime_goes_before_the_default() {
         let half = RuntimeFraction { key: "half".into(), ..RuntimeFraction::never() };
-        assert!(half.holds(&One, 4999) && !half.holds(&One, 5000));
-        assert!(!half.holds(&NoRuntime, 0));
-        assert!(RuntimeFraction::always().holds(&One, 99));
+        assert!(half.holds(&One, || 4999) && !half.holds(&One, || 5000));
+        assert!(!half.holds(&NoRuntime, || 0));
+        assert!(RuntimeFraction::always().holds(&One, || 99));
         let on = RuntimeSwitch { default: false, key: "on".into() };
         assert!(on.is_on(&One) && !on.is_on(&NoRuntime));
     }

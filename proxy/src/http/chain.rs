@@ -159,21 +159,15 @@ impl<'s> Shared<'s> {
             upstream: &upstream,
             calls: &WorkerCalls(worker),
         };
+        let says_something = levels.iter().any(Option::is_some);
         let discovered = self.discovered;
         let found = |filter: &ConfiguredFilter| match &filter.factory {
             FilterSource::Fixed(_) => None,
             FilterSource::Discovered { reference, .. } => snapshot.extensions.entry(reference.slot).cloned(),
         };
         for (place, filter) in configured.iter().enumerate() {
-            let mut on = None;
             let mut routes: SmallVec<[&FilterConfig; 3]> = SmallVec::new();
-            for entry in levels.iter().filter_map(|level| level.of(&filter.name)) {
-                // The most specific level says whether the filter takes part.
-                on.get_or_insert(matches!(entry, FilterOverride::Enabled(_)));
-                if let FilterOverride::Enabled(Some(config)) = entry {
-                    routes.push(config);
-                }
-            }
+            let on = if says_something { overridden(&levels, &filter.name, &mut routes) } else { None };
             if !on.unwrap_or(!filter.disabled) {
                 continue;
             }
@@ -261,10 +255,26 @@ impl<'s> Shared<'s> {
 }
 
 /// `typed_per_filter_config` of every level that holds for a request and has some, the most specific one first.
-fn levels<'h>(hit: &Hit<'h>, share: usize) -> SmallVec<[&'h FilterOverrides; 3]> {
+fn levels<'h>(hit: &Hit<'h>, share: usize) -> [Option<&'h FilterOverrides>; 3] {
     let weighted = stream::weighted(hit, share).map(|weighted| &weighted.filters);
     let levels = [weighted, Some(&hit.route.payload.filters), Some(&hit.host.payload().filters)];
-    levels.into_iter().flatten().filter(|level| !level.0.is_empty()).collect()
+    levels.map(|level| level.filter(|level| !level.0.is_empty()))
+}
+
+/// What the levels have for a filter, and whether the most specific one that says something lets it take part.
+fn overridden<'h>(
+    levels: &[Option<&'h FilterOverrides>; 3],
+    filter: &str,
+    routes: &mut SmallVec<[&'h FilterConfig; 3]>,
+) -> Option<bool> {
+    let mut on = None;
+    for entry in levels.iter().flatten().filter_map(|level| level.of(filter)) {
+        on.get_or_insert(matches!(entry, FilterOverride::Enabled(_)));
+        if let FilterOverride::Enabled(Some(config)) = entry {
+            routes.push(config);
+        }
+    }
+    on
 }
 
 fn failed() -> Flow {
@@ -319,9 +329,12 @@ async fn run_places(
             let index = direction.index(place, shared.filters.len());
             shared.call(index, phase, &mut hook)
         };
-        // Only heads can be held.
-        if !matches!(flow, Flow::Continue) {
-            settled(shared, flow).await?;
+        match flow {
+            Flow::Continue => {}
+            // Only heads can be held.
+            flow => {
+                settled(shared, flow).await?;
+            }
         }
     }
     Ok(())

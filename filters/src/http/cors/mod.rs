@@ -16,7 +16,7 @@ mod tests;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Start, Stream};
+use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Start, Stream};
 use sampan_filters_api::{Counters, Headers, Known, LocalReply, RequestHead, RuntimeFraction};
 use sampan_model::route::StringMatch;
 
@@ -72,6 +72,10 @@ impl HttpFilterFactory for Cors {
         Phases::REQUEST_HEAD.and(Phases::RESPONSE_HEAD)
     }
 
+    fn reads_facts(&self, _: Option<&RouteConfig>) -> bool {
+        false
+    }
+
     fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
         if start.routes.is_empty() || !start.forwards {
             return None;
@@ -79,8 +83,8 @@ impl HttpFilterFactory for Cors {
         origin(start.request)?;
         let policies: Vec<Arc<Policy>> = start.levels().collect();
         let own = policies.first()?;
-        let on = own.enabled.holds(start.runtime, fastrand::u64(..));
-        if !on && !own.shadow.holds(start.runtime, fastrand::u64(..)) {
+        let on = own.enabled.holds(start.runtime, || fastrand::u64(..));
+        if !on && !own.shadow.holds(start.runtime, || fastrand::u64(..)) {
             return None;
         }
         let counters = Arc::clone(&self.counters);

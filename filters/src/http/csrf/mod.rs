@@ -56,8 +56,8 @@ impl HttpFilterFactory for Csrf {
             return None;
         }
         let policy = start.route::<Policy>().unwrap_or_else(|| Arc::clone(&self.policy));
-        let on = policy.enabled.holds(start.runtime, fastrand::u64(..));
-        if !on && !policy.shadow.holds(start.runtime, fastrand::u64(..)) {
+        let on = policy.enabled.holds(start.runtime, || fastrand::u64(..));
+        if !on && !policy.shadow.holds(start.runtime, || fastrand::u64(..)) {
             return None;
         }
         Some(Box::new(Instance { policy, counters: Arc::clone(&self.counters), shadow: !on }))

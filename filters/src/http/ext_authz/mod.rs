@@ -277,7 +277,7 @@ impl HttpFilterFactory for ExtAuthz {
             enabled: settings
                 .enabled
                 .as_ref()
-                .is_none_or(|share| share.holds(start.runtime, fastrand::u64(..))),
+                .is_none_or(|share| share.holds(start.runtime, || fastrand::u64(..))),
             denied_if_disabled: settings
                 .deny_at_disable
                 .as_ref()

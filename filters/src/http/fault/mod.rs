@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sampan_filters_api::flags::Flag;
-use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Resume, Start, Stream};
+use sampan_filters_api::http::{
+    Flow, HttpFilter, HttpFilterFactory, Phases, Resume, RouteConfig, Start, Stream,
+};
 use sampan_filters_api::info::MetadataValue;
 use sampan_filters_api::{Counters, Flags, Known, LocalReply, RequestHead, Runtime, RuntimeFraction};
 use sampan_model::route::HeaderMatch;
@@ -169,7 +171,7 @@ fn drawn(
     share: &RuntimeFraction,
     header: Option<(&RequestHead, &str)>,
     runtime: &dyn Runtime,
-    random: u64,
+    random: impl FnOnce() -> u64,
 ) -> bool {
     let asked = header.and_then(|(request, name)| number(request, name));
     match asked {
@@ -182,7 +184,12 @@ fn drawn(
 }
 
 impl Delay {
-    fn draw(&self, request: &RequestHead, runtime: &dyn Runtime, random: u64) -> Option<Duration> {
+    fn draw(
+        &self,
+        request: &RequestHead,
+        runtime: &dyn Runtime,
+        random: impl FnOnce() -> u64,
+    ) -> Option<Duration> {
         let wait = match self.wait {
             Wait::Fixed(fixed) => {
                 let ms = runtime.number(&self.key).map(Duration::from_millis);
@@ -199,7 +206,12 @@ impl Delay {
 }
 
 impl Abort {
-    fn draw(&self, request: &RequestHead, runtime: &dyn Runtime, random: u64) -> Option<Aborted> {
+    fn draw(
+        &self,
+        request: &RequestHead,
+        runtime: &dyn Runtime,
+        random: impl FnOnce() -> u64,
+    ) -> Option<Aborted> {
         let by_header = matches!(self.status, Status::Header);
         let percentage = by_header.then_some((request, "x-envoy-fault-abort-request-percentage"));
         // First, as most requests end here.
@@ -233,7 +245,12 @@ impl Abort {
 
 impl Limit {
     /// Bytes in a second.
-    fn draw(&self, request: &RequestHead, runtime: &dyn Runtime, random: u64) -> Option<u64> {
+    fn draw(
+        &self,
+        request: &RequestHead,
+        runtime: &dyn Runtime,
+        random: impl FnOnce() -> u64,
+    ) -> Option<u64> {
         let (kilobytes, header) = match self.kilobytes {
             Some(fixed) => (fixed, None),
             None => (
@@ -246,10 +263,7 @@ impl Limit {
 }
 
 impl Fault {
-    fn instance(&self, faults: &Faults, start: &Start<'_>, dice: [u64; 3]) -> Option<Instance> {
-        if faults.delay.is_none() && faults.abort.is_none() && faults.limit.is_none() {
-            return None;
-        }
+    fn instance(&self, faults: &Faults, start: &Start<'_>, dice: impl Fn(usize) -> u64) -> Option<Instance> {
         let (request, runtime) = (start.request, start.runtime);
         let most = runtime.number(&faults.most_active_key).or(faults.most_active);
         if most.is_some_and(|most| self.active.load(Ordering::Relaxed) >= most) {
@@ -267,9 +281,9 @@ impl Fault {
         if !faults.headers.iter().all(|rule| rule.is_match(&view)) {
             return None;
         }
-        let delay = faults.delay.as_ref().and_then(|fault| fault.draw(request, runtime, dice[0]));
-        let abort = faults.abort.as_ref().and_then(|fault| fault.draw(request, runtime, dice[1]));
-        let rate = faults.limit.as_ref().and_then(|fault| fault.draw(request, runtime, dice[2]));
+        let delay = faults.delay.as_ref().and_then(|fault| fault.draw(request, runtime, || dice(0)));
+        let abort = faults.abort.as_ref().and_then(|fault| fault.draw(request, runtime, || dice(1)));
+        let rate = faults.limit.as_ref().and_then(|fault| fault.draw(request, runtime, || dice(2)));
         if delay.is_none() && abort.is_none() && rate.is_none() {
             return None;
         }
@@ -290,10 +304,17 @@ impl HttpFilterFactory for Fault {
         Phases::REQUEST_HEAD.and(Phases::RESPONSE_DATA)
     }
 
+    fn reads_facts(&self, _: Option<&RouteConfig>) -> bool {
+        false
+    }
+
     fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
         let route = start.route::<Faults>();
         let faults = route.as_ref().unwrap_or(&self.faults);
-        let dice = [fastrand::u64(..), fastrand::u64(..), fastrand::u64(..)];
+        if faults.delay.is_none() && faults.abort.is_none() && faults.limit.is_none() {
+            return None;
+        }
+        let dice = |_| fastrand::u64(..);
         self.instance(faults, start, dice).map(|instance| Box::new(instance) as Box<dyn HttpFilter>)
     }
 }

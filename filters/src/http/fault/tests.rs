@@ -23,7 +23,7 @@ impl Made {
     }
 
     fn draw(&self, head: &RequestHead, dice: [u64; 3]) -> Option<Instance> {
-        self.fault.instance(&self.fault.faults, &start(head, &info(), &[]), dice)
+        self.fault.instance(&self.fault.faults, &start(head, &info(), &[]), |which| dice[which])
     }
 
     fn is_drawn(&self, fields: &[(&str, &str)]) -> bool {
@@ -69,7 +69,7 @@ fn only_those_that_match() {
     assert!(!cluster.is_drawn(&[]));
     let (head, info, name) = (request(&[]), info(), Arc::from("c"));
     let to = Start { cluster: Some(&name), ..start(&head, &info, &[]) };
-    assert!(cluster.fault.instance(&cluster.fault.faults, &to, [0; 3]).is_some());
+    assert!(cluster.fault.instance(&cluster.fault.faults, &to, |_| 0).is_some());
 }
 
 #[test]

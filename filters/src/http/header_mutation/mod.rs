@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use sampan_filters_api::format::{FormatContext, Template};
-use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Start, Stream};
+use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Start, Stream};
 use sampan_filters_api::{Headers, RequestHead};
 use sampan_model::route::StringMatch;
 
@@ -52,6 +52,20 @@ pub enum Mutation {
         /// `keep_empty_value`
         keep_empty: bool,
     },
+}
+
+impl Mutations {
+    fn reads_facts(&self) -> bool {
+        let lists = [&self.request, &self.response, &self.request_trailers, &self.response_trailers];
+        !self.query.is_empty() || lists.into_iter().flatten().any(Mutation::reads_facts)
+    }
+}
+
+impl Mutation {
+    /// Whether its value is made of what is known of the stream.
+    pub(crate) fn reads_facts(&self) -> bool {
+        matches!(self, Self::Set { value, .. } if !value.is_literal())
+    }
 }
 
 /// `HeaderAppendAction`
@@ -96,6 +110,13 @@ impl HttpFilterFactory for HeaderMutation {
             .and(Phases::REQUEST_TRAILERS)
             .and(Phases::RESPONSE_HEAD)
             .and(Phases::RESPONSE_TRAILERS)
+    }
+
+    fn reads_facts(&self, route: Option<&RouteConfig>) -> bool {
+        match route {
+            None => self.all.reads_facts(),
+            Some(route) => route.downcast_ref::<Mutations>().is_none_or(Mutations::reads_facts),
+        }
     }
 
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {

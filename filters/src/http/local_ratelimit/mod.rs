@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Start, Stream};
+use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Start, Stream};
 use sampan_filters_api::info::StateObject;
 use sampan_filters_api::{Counters, Flag, Flags, LocalReply, RuntimeFraction, StreamInfo};
 
@@ -118,12 +118,19 @@ impl HttpFilterFactory for LocalRateLimit {
         Phases::REQUEST_HEAD.and(Phases::RESPONSE_HEAD)
     }
 
+    fn reads_facts(&self, route: Option<&RouteConfig>) -> bool {
+        match route {
+            None => self.0.reads_facts(),
+            Some(route) => route.downcast_ref::<Limits>().is_none_or(Limits::reads_facts),
+        }
+    }
+
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {
         let limits = start.route::<Limits>().map_or(Which::Own(&self.0), Which::Route);
-        if !limits.enabled.holds(start.runtime, fastrand::u64(..)) {
+        if !limits.enabled.holds(start.runtime, || fastrand::u64(..)) {
             return None;
         }
-        let enforced = limits.enforced.holds(start.runtime, fastrand::u64(..));
+        let enforced = limits.enforced.holds(start.runtime, || fastrand::u64(..));
         let asks = limits.limiter.has_limits() && limits.limits.is_empty() && start.forwards;
         let routes = if asks { limits.of_route(start) } else { [None, None] };
         let cluster = start.cluster.filter(|_| limits.limiter.has_limits()).cloned();
@@ -132,6 +139,13 @@ impl HttpFilterFactory for LocalRateLimit {
 }
 
 impl Limits {
+    /// Descriptors may be made of anything.
+    fn reads_facts(&self) -> bool {
+        self.limiter.has_limits()
+            || !self.limits.is_empty()
+            || self.response_headers.iter().chain(&self.request_headers).any(Mutation::reads_facts)
+    }
+
     /// The rate limits of the route and its virtual host, as far as they count.
     fn of_route(&self, start: &Start<'_>) -> [Option<Arc<RouteLimits>>; 2] {
         let found = start

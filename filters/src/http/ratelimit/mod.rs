@@ -171,7 +171,7 @@ impl HttpFilterFactory for RateLimits {
 
     fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
         let settings = &self.0;
-        if !start.forwards || !settings.enabled.holds(start.runtime, fastrand::u64(..)) {
+        if !start.forwards || !settings.enabled.holds(start.runtime, || fastrand::u64(..)) {
             return None;
         }
         let own = start.route::<RouteSettings>();
@@ -187,9 +187,9 @@ impl HttpFilterFactory for RateLimits {
             off: switched_off(routes.iter().flatten(), start.runtime),
             routes,
             own,
-            enforced: settings.enforced.holds(start.runtime, fastrand::u64(..)),
+            enforced: settings.enforced.holds(start.runtime, || fastrand::u64(..)),
             denies: share
-                .map_or(settings.deny_failure, |share| share.holds(start.runtime, fastrand::u64(..))),
+                .map_or(settings.deny_failure, |share| share.holds(start.runtime, || fastrand::u64(..))),
             cluster: start.cluster.cloned(),
             calls: start.calls.share(),
             response: Rc::default(),
@@ -210,7 +210,7 @@ fn switched_off<'l>(
             key: format!("ratelimit.{key}.http_filter_enabled").into(),
             ..RuntimeFraction::always()
         };
-        !key.is_empty() && !share.holds(runtime, fastrand::u64(..))
+        !key.is_empty() && !share.holds(runtime, || fastrand::u64(..))
     });
     off.cloned().collect()
 }

@@ -9,7 +9,7 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
-use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, Start, Stream};
+use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Start, Stream};
 use sampan_filters_api::info::MetadataValue;
 use sampan_filters_api::{Counters, LocalReply};
 
@@ -26,6 +26,12 @@ pub struct Access {
     pub keys: Option<Keys>,
     /// Behind `shadow_rules_stat_prefix`
     pub shadow_keys: Option<Keys>,
+}
+
+impl Access {
+    fn reads_facts(&self) -> bool {
+        self.rules.iter().chain(&self.shadow).any(Engine::reads_facts)
+    }
 }
 
 /// The keys of the dynamic metadata that tell what rules said.
@@ -111,6 +117,13 @@ const NAMESPACE: &str = "envoy.filters.http.rbac";
 impl HttpFilterFactory for Rbac {
     fn phases(&self) -> Phases {
         Phases::REQUEST_HEAD.and(Phases::COMPLETE)
+    }
+
+    fn reads_facts(&self, route: Option<&RouteConfig>) -> bool {
+        match route {
+            None => self.access.reads_facts(),
+            Some(route) => route.downcast_ref::<Access>().is_none_or(Access::reads_facts),
+        }
     }
 
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {

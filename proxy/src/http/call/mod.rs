@@ -102,29 +102,41 @@ async fn make(worker: Rc<Worker>, mut call: Call) -> Result<Answer, CallError> {
     let again = call.retry.as_deref().and_then(|retry| Again::new(&worker, retry));
     loop {
         clock.tell(&mut call);
-        let target =
-            Target::for_call(&worker, Rc::clone(&cluster), &call.head).map_err(|failure| told(&failure))?;
-        let mut watch = Watch { target: &target, concluded: false };
-        let exchange = Exchange { target: &target, call: &call, again: again.as_ref() };
-        let ended = match clock.attempt() {
-            None => exchange.run().await,
-            Some((end, kind)) => {
-                timeout_at(end, exchange.run()).await.unwrap_or_else(|_| Err(Failure::from(kind).into()))
-            }
-        };
-        watch.concluded = true;
-        let wait = match ended {
-            Ok(Heard::Answer(answer)) => return Ok(answer),
-            Ok(Heard::Again(wait)) => wait,
-            Err(Fault::TooLong) => return Err(CallError::TooLong(call.longest)),
-            Err(Fault::Failure(failure)) => {
-                let wait = again.as_ref().and_then(|again| again.after_failure(&target, &failure));
-                let status = if wait.is_some() { 0 } else { failure.verdict().status };
-                target.failed(&failure, status);
-                wait.ok_or_else(|| told(&failure))?
-            }
-        };
-        clock.pause(wait).await?;
+        match attempt(&worker, &cluster, &call, &clock, again.as_ref()).await? {
+            Heard::Answer(answer) => return Ok(answer),
+            // By now, nothing is held for the attempt that is over.
+            Heard::Again(wait) => clock.pause(wait).await?,
+        }
+    }
+}
+
+async fn attempt(
+    worker: &Worker,
+    cluster: &Rc<WorkerCluster>,
+    call: &Call,
+    clock: &Clock,
+    again: Option<&Again<'_>>,
+) -> Result<Heard, CallError> {
+    let target =
+        Target::for_call(worker, Rc::clone(cluster), &call.head).map_err(|failure| told(&failure))?;
+    let mut watch = Watch { target: &target, concluded: false };
+    let exchange = Exchange { target: &target, call, again };
+    let ended = match clock.attempt() {
+        None => exchange.run().await,
+        Some((end, kind)) => {
+            timeout_at(end, exchange.run()).await.unwrap_or_else(|_| Err(Failure::from(kind).into()))
+        }
+    };
+    watch.concluded = true;
+    match ended {
+        Ok(heard) => Ok(heard),
+        Err(Fault::TooLong) => Err(CallError::TooLong(call.longest)),
+        Err(Fault::Failure(failure)) => {
+            let wait = again.and_then(|again| again.after_failure(&target, &failure));
+            let status = if wait.is_some() { 0 } else { failure.verdict().status };
+            target.failed(&failure, status);
+            wait.map(Heard::Again).ok_or_else(|| told(&failure))
+        }
     }
 }
 

@@ -183,3 +183,49 @@ access_log: [{name: a}]",
         ],
     );
 }
+
+/// A filter of `kind` with `fields`, and what its route has for it.
+fn gathers(kind: &str, fields: &str, of_route: &str) -> bool {
+    let url = |message: &str| format!("'@type': type.googleapis.com/envoy.extensions.filters.http.{message}");
+    let filter = format!("{{name: f, typed_config: {{{}, {fields}}}}}", url(kind));
+    let per_route = if of_route.is_empty() {
+        String::new()
+    } else {
+        format!(", typed_per_filter_config: {{f: {{{}}}}}", url(of_route))
+    };
+    let routes = ROUTES.replace("route: {cluster: a}", &format!("route: {{cluster: a}}{per_route}"));
+    http(&format!("{routes}\nhttp_filters: [{filter}, {ROUTER}]")).unwrap().needs_facts
+}
+
+#[test]
+fn facts_are_gathered_for_filters_that_read_them() {
+    let plain = "permissions: [{any: true}], principals: [{any: true}]";
+    let rules = |more: &str| format!("rules: {{policies: {{p: {{{plain}{more}}}}}}}");
+    let set = |value: &str| {
+        format!("mutations: {{request_mutations: [{{append: {{header: {{key: k, value: '{value}'}}}}}}]}}")
+    };
+    let limit = "stat_prefix: s, token_bucket: {max_tokens: 9, fill_interval: 1s}";
+    let told = "response_headers_to_add: [{header: {key: k, value: '%ROUTE_NAME%'}}]";
+    let condition = ", condition: {const_expr: {bool_value: true}}";
+    let (mutation, per_route) =
+        ("header_mutation.v3.HeaderMutation", "header_mutation.v3.HeaderMutationPerRoute");
+    for (kind, fields) in [
+        ("cors.v3.Cors", ""),
+        ("fault.v3.HTTPFault", "abort: {http_status: 503, percentage: {numerator: 1}}"),
+        ("rbac.v3.RBAC", &*rules("")),
+        ("local_ratelimit.v3.LocalRateLimit", limit),
+        (mutation, &*set("1")),
+    ] {
+        assert!(!gathers(kind, fields, ""), "{kind}");
+    }
+    for (kind, fields, route) in [
+        ("rbac.v3.RBAC", &*rules(condition), ""),
+        ("rbac.v3.RBAC", &*rules(""), &*format!("rbac.v3.RBACPerRoute, rbac: {{{}}}", rules(condition))),
+        ("local_ratelimit.v3.LocalRateLimit", &*format!("{limit}, {told}"), ""),
+        (mutation, &*set("%PROTOCOL%"), ""),
+        (mutation, &*set("1"), &*format!("{per_route}, {}", set("%PROTOCOL%"))),
+        ("grpc_stats.v3.FilterConfig", "", ""),
+    ] {
+        assert!(gathers(kind, fields, route), "{kind}: {fields} {route}");
+    }
+}
