@@ -168,7 +168,7 @@ mod tests {
     fn refusals_tell_where() {
         let refused = |yaml: &str| read(yaml).unwrap_err().path;
         assert_eq!(refused("{retry_back_off: {max_interval: 1s}}"), "p.retry_back_off.base_interval");
-        assert_eq!(refused("{retry_priority: {name: n}}"), "p.retry_priority");
-        assert_eq!(refused("{retry_host_predicate: [{name: n}]}"), "p.retry_host_predicate");
+        assert_eq!(refused("{retry_priority: {name: p}}"), "p.retry_priority");
+        assert_eq!(refused("{retry_host_predicate: [{name: p}]}"), "p.retry_host_predicate");
     }
 }

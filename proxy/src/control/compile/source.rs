@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(back_off("retry_back_off: {base_interval: 0.1s}"), Some((100, 1000)));
         assert_eq!(back_off("retry_back_off: {base_interval: 1s, max_interval: 60s}"), Some((1000, 60_000)));
         let refused = grpc_source("retry_back_off: {base_interval: 2s, max_interval: 1s}").unwrap_err();
-        let at = "test.grpc_services[0].envoy_grpc.retry_policy.retry_back_off.max_interval: ";
+        let at = "grpc_services[0].envoy_grpc.retry_policy.retry_back_off.max_interval: ";
         assert_eq!(refused, [format!("{at}must not be less than the base_interval")]);
     }
 }
