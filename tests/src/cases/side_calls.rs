@@ -108,7 +108,7 @@ fn by_http() -> Vec<Case> {
             .stats("cluster.no-room.upstream_rq_(retry|503)"),
         case("counted", "counted")
             .play("b", says(503))
-            .play("b", leaves())
+            .play("b", says(500))
             .get("/p")
             .status(200)
             .stats(COUNTED),
