@@ -247,6 +247,11 @@ pub trait HttpFilter {
 /// A route's own configuration of one filter, compiled to the filter's own type.
 pub type RouteConfig = Arc<dyn Any + Send + Sync>;
 
+/// A filter's own configuration, or in its place a route's; none where that is of another type.
+pub fn of_level<'c, T: Any>(own: &'c T, route: Option<&'c RouteConfig>) -> Option<&'c T> {
+    route.map_or(Some(own), |route| route.downcast_ref())
+}
+
 /// What a factory may look at when a stream begins.
 #[derive(Clone, Copy)]
 pub struct Start<'a> {

@@ -96,6 +96,16 @@ impl<'u> Receiver<'u> {
         }
     }
 
+    /// Reads heads until a final one; interim ones are dropped.
+    pub async fn final_head(&mut self, head: &mut ResponseHead) -> Result<Answer, BodyError> {
+        loop {
+            let answer = self.head(head).await?;
+            if head.status >= 200 || answer.switched {
+                return Ok(answer);
+            }
+        }
+    }
+
     /// The body behind the head that was read last.
     pub fn body(self, framing: Framing) -> BodyReader<'u> {
         match self {

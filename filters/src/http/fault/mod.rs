@@ -264,6 +264,9 @@ impl Limit {
 
 impl Fault {
     fn instance(&self, faults: &Faults, start: &Start<'_>, dice: impl Fn(usize) -> u64) -> Option<Instance> {
+        if faults.delay.is_none() && faults.abort.is_none() && faults.limit.is_none() {
+            return None;
+        }
         let (request, runtime) = (start.request, start.runtime);
         let most = runtime.number(&faults.most_active_key).or(faults.most_active);
         if most.is_some_and(|most| self.active.load(Ordering::Relaxed) >= most) {
@@ -311,11 +314,8 @@ impl HttpFilterFactory for Fault {
     fn create(&self, start: &Start<'_>) -> Option<Box<dyn HttpFilter>> {
         let route = start.route::<Faults>();
         let faults = route.as_ref().unwrap_or(&self.faults);
-        if faults.delay.is_none() && faults.abort.is_none() && faults.limit.is_none() {
-            return None;
-        }
-        let dice = |_| fastrand::u64(..);
-        self.instance(faults, start, dice).map(|instance| Box::new(instance) as Box<dyn HttpFilter>)
+        self.instance(faults, start, |_| fastrand::u64(..))
+            .map(|instance| Box::new(instance) as Box<dyn HttpFilter>)
     }
 }
 

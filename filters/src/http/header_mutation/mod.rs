@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use sampan_filters_api::format::{FormatContext, Template};
-use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Start, Stream};
+use sampan_filters_api::http::{
+    Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Start, Stream, of_level,
+};
 use sampan_filters_api::{Headers, RequestHead};
 use sampan_model::route::StringMatch;
 
@@ -113,10 +115,7 @@ impl HttpFilterFactory for HeaderMutation {
     }
 
     fn reads_facts(&self, route: Option<&RouteConfig>) -> bool {
-        match route {
-            None => self.all.reads_facts(),
-            Some(route) => route.downcast_ref::<Mutations>().is_none_or(Mutations::reads_facts),
-        }
+        of_level(&self.all, route).is_none_or(Mutations::reads_facts)
     }
 
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {

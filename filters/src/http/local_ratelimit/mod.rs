@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Start, Stream};
+use sampan_filters_api::http::{
+    Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Start, Stream, of_level,
+};
 use sampan_filters_api::info::StateObject;
 use sampan_filters_api::{Counters, Flag, Flags, LocalReply, RuntimeFraction, StreamInfo};
 
@@ -119,10 +121,7 @@ impl HttpFilterFactory for LocalRateLimit {
     }
 
     fn reads_facts(&self, route: Option<&RouteConfig>) -> bool {
-        match route {
-            None => self.0.reads_facts(),
-            Some(route) => route.downcast_ref::<Limits>().is_none_or(Limits::reads_facts),
-        }
+        of_level(&self.0, route).is_none_or(Limits::reads_facts)
     }
 
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {

@@ -9,7 +9,9 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
-use sampan_filters_api::http::{Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Start, Stream};
+use sampan_filters_api::http::{
+    Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Start, Stream, of_level,
+};
 use sampan_filters_api::info::MetadataValue;
 use sampan_filters_api::{Counters, LocalReply};
 
@@ -120,10 +122,7 @@ impl HttpFilterFactory for Rbac {
     }
 
     fn reads_facts(&self, route: Option<&RouteConfig>) -> bool {
-        match route {
-            None => self.access.reads_facts(),
-            Some(route) => route.downcast_ref::<Access>().is_none_or(Access::reads_facts),
-        }
+        of_level(&self.access, route).is_none_or(Access::reads_facts)
     }
 
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {

@@ -148,9 +148,10 @@ impl<W> WeightedClusters<W> {
         random: u64,
         runtime: &dyn RuntimeValues,
     ) -> Option<usize> {
-        let entries = || keys.iter().zip(&self.entries);
-        let weights =
-            || entries().map(|(key, entry)| runtime.integer(key).unwrap_or_else(|| u64::from(entry.weight)));
+        let weights = || {
+            let each = keys.iter().zip(&self.entries);
+            each.map(|(key, entry)| runtime.integer(key).unwrap_or_else(|| u64::from(entry.weight)))
+        };
         let total = weights().try_fold(0u64, u64::checked_add)?;
         let mut value = random % u64::from(u32::try_from(total).ok().filter(|total| *total > 0)?);
         weights().position(|weight| match value.checked_sub(weight) {

@@ -17,6 +17,7 @@ use super::{Scope, value};
 use crate::reference::{GrpcPeer, GrpcSource, GrpcTarget, RestSource, Source, SourceKey, SourceSpec};
 
 const YES: Support = Support::Supported;
+const ANY_HOST: Support = Support::Ignored("an attempt goes to any host; a filter that sets it is refused");
 const CHANNEL: Support = Support::Ignored("the channel's own settings count");
 
 /// `initial_fetch_timeout` where nothing is configured.
@@ -64,6 +65,19 @@ pub const SUPPORT: &[MessageSupport] = &[
         ],
     ),
     ("envoy.config.core.v3.RateLimitSettings", &[("max_tokens", YES), ("fill_rate", YES)]),
+    (
+        "envoy.config.core.v3.RetryPolicy",
+        &[
+            ("retry_back_off", YES),
+            // Of what filters ask. A stream is opened again for as long as it is wanted.
+            ("num_retries", YES),
+            ("retry_on", YES),
+            ("retry_priority", ANY_HOST),
+            ("retry_host_predicate", ANY_HOST),
+            ("host_selection_retry_max_attempts", Support::Ignored("an attempt goes to any host")),
+        ],
+    ),
+    ("envoy.config.core.v3.BackoffStrategy", &[("base_interval", YES), ("max_interval", YES)]),
     (
         "envoy.config.core.v3.GrpcService",
         &[

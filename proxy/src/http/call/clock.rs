@@ -35,8 +35,8 @@ impl Clock {
         let left = self.whole.map(|whole| whole.as_millis().saturating_sub(self.since.elapsed().as_millis()));
         let one = self.attempt.map(|one| one.as_millis());
         if let Some(millis) = left.into_iter().chain(one).min() {
-            let text = itoa::Buffer::new().format(millis.max(1)).to_owned();
-            call.head.headers.set_known(Known::XEnvoyExpectedRqTimeoutMs, text);
+            let mut text = itoa::Buffer::new();
+            call.head.headers.set_known(Known::XEnvoyExpectedRqTimeoutMs, text.format(millis.max(1)));
         }
     }
 

@@ -313,13 +313,10 @@ impl Exchange<'_> {
 
     async fn receive(self, mut receiver: Receiver<'_>, protocol: Protocol) -> Result<(Heard, bool), Fault> {
         let mut head = ResponseHead::default();
-        let about = loop {
-            let about =
-                receiver.head(&mut head).await.map_err(|error| upstream::failure(error, protocol, false))?;
-            if head.status >= 200 || about.switched {
-                break about;
-            }
-        };
+        let about = receiver
+            .final_head(&mut head)
+            .await
+            .map_err(|error| upstream::failure(error, protocol, false))?;
         let mut body = receiver.body(about.framing);
         let ended = |body: &BodyReader<'_>| matches!(body, BodyReader::Empty) || body.is_done();
         let persistent = about.persistent && !about.switched;

@@ -173,13 +173,10 @@ impl Copy {
 
     async fn response_side(&self, mut receiver: Receiver<'_>, protocol: Protocol) -> Result<Reusable, Gone> {
         let mut head = ResponseHead::default();
-        let answer = loop {
-            let answer =
-                receiver.head(&mut head).await.map_err(|error| upstream::failure(error, protocol, false))?;
-            if head.status >= 200 || answer.switched {
-                break answer;
-            }
-        };
+        let answer = receiver
+            .final_head(&mut head)
+            .await
+            .map_err(|error| upstream::failure(error, protocol, false))?;
         self.target.responded(head.status, || None);
         if answer.switched {
             return Ok(false);

@@ -13,7 +13,6 @@ use super::super::{Scope, custom_tag, source, value};
 use crate::telemetry::access_log::{EntryFormat, EntryKind, LoggedHeader, LoggedHeaders, ServiceSettings};
 
 const YES: Support = Support::Supported;
-const ANY_HOST: Support = Support::Ignored("an attempt goes to any host; a filter that sets it is refused");
 
 /// The type of the HTTP log.
 pub const HTTP: &str = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig";
@@ -25,19 +24,6 @@ pub const SUPPORT: &[MessageSupport] = &[
     (HTTP, &[("*", YES)]),
     (TCP, &[("*", YES)]),
     ("envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig", &[("*", YES)]),
-    (
-        "envoy.config.core.v3.RetryPolicy",
-        &[
-            ("retry_back_off", YES),
-            // Of what filters ask. A stream is opened again for as long as there are entries for it.
-            ("num_retries", YES),
-            ("retry_on", YES),
-            ("retry_priority", ANY_HOST),
-            ("retry_host_predicate", ANY_HOST),
-            ("host_selection_retry_max_attempts", Support::Ignored("an attempt goes to any host")),
-        ],
-    ),
-    ("envoy.config.core.v3.BackoffStrategy", &[("base_interval", YES), ("max_interval", YES)]),
 ];
 
 /// A log of HTTP entries.
