@@ -13,6 +13,8 @@ pub struct Machine {
     pub cpu: String,
     /// The kernel's release.
     pub kernel: String,
+    /// Its default congestion control. One that paces (BBR) makes bulk bytes dearer, on loopback too.
+    pub congestion_control: String,
     /// The core the proxies ran on.
     pub proxy_core: usize,
     /// The cores everything else ran on.
@@ -48,6 +50,7 @@ impl Machine {
         Self {
             cpu: cpu.to_owned(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control").trim().to_owned(),
             proxy_core: cores.proxy,
             load_cores: cores.load.clone(),
             load_average: load.split(' ').next().unwrap_or_default().to_owned(),

@@ -16,9 +16,10 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
     let (machine, settings) = (&report.machine, &report.settings);
     writeln!(
         out,
-        "{}, kernel {}, proxy on core {}, load on {:?}, load average {}; {} rounds of {} s, profile {:?}",
+        "{}, kernel {}, congestion control {}, proxy on core {}, load on {:?}, load average {}; {} rounds of {} s, profile {:?}",
         machine.cpu,
         machine.kernel,
+        machine.congestion_control,
         machine.proxy_core,
         machine.load_cores,
         machine.load_average,

@@ -3,6 +3,7 @@
 pub mod alarm;
 pub mod cidr;
 pub mod clock;
+pub mod congestion;
 pub mod io;
 pub mod own;
 pub mod socket;

@@ -10,6 +10,7 @@ use sampan_filters_api::Address;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
+use super::congestion::Congestion;
 use super::io::Io;
 
 /// A socket option (`core.v3.SocketOption`) that can be set without raw system calls.
@@ -159,6 +160,7 @@ pub fn bind_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<std:
     if let Some(keepalive) = options.keepalive {
         set_keepalive(&socket, keepalive)?;
     }
+    Congestion::of_system().relieve(&socket, [address]);
     apply(&socket, &options.options)?;
     socket.bind(&SockAddr::from(address))?;
     Ok(socket.into())
@@ -221,6 +223,7 @@ async fn connect_tcp(address: SocketAddr, options: &ConnectOptions) -> Result<Tc
         if let Some(keepalive) = options.keepalive {
             set_keepalive(&raw, keepalive)?;
         }
+        Congestion::of_system().relieve(&socket, options.bind.into_iter().chain([address]));
         if let Some(bind) = options.bind {
             let failed = |error| ConnectError::Bind(bind, error);
             prepare(&raw, address, options).map_err(failed)?;

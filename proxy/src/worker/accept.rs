@@ -20,6 +20,7 @@ use crate::http::config::FilterSource;
 use crate::listener::bind::{ActiveListener, BoundAddress, ListenSocket};
 use crate::listener::config::Terminal;
 use crate::logging::target;
+use crate::net::congestion::Congestion;
 use crate::net::io::pipe_address;
 use crate::process::drain::DrainScope;
 use crate::telemetry::stats::kinds::{self, ListenerHistogram};
@@ -230,6 +231,7 @@ fn serve_tcp(worker: &Rc<Worker>, listening: &Rc<Listening>, stream: TcpStream) 
     // A client that is gone already has no address.
     let Ok((local, remote)) = addresses else { return };
     let _ = stream.set_nodelay(true);
+    Congestion::of_system().relieve(&stream, [local, remote]);
     let canonical =
         |addr: SocketAddr| Address::Socket(SocketAddr::new(addr.ip().to_canonical(), addr.port()));
     serve::accepted(worker, listening, stream, canonical(local), canonical(remote));
