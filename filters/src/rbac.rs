@@ -47,6 +47,8 @@ pub enum Condition {
     Or(Vec<Condition>),
     /// `not_rule`, `not_id`
     Not(Box<Condition>),
+    /// `header` of `:method`, or several of them in `or_rules`: one of these.
+    Method(Vec<Box<[u8]>>),
     /// `header`
     Header(HeaderMatch),
     /// `url_path`: the path without its query.
@@ -210,7 +212,25 @@ impl Condition {
 
     /// One of them.
     pub fn any(of: Vec<Condition>) -> Self {
+        let methods = |condition: &Self| match condition {
+            Self::Method(methods) => Some(methods.clone()),
+            _ => None,
+        };
+        // Control planes list methods so, and each is asked of many requests.
+        if let Some(methods) =
+            of.iter().map(methods).collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())
+        {
+            return Self::Method(methods.concat());
+        }
         Self::alone(of).unwrap_or_else(Self::Or)
+    }
+
+    /// What a header is like.
+    pub fn header(matcher: HeaderMatch) -> Self {
+        match matcher.exact_method() {
+            Some(method) => Self::Method(vec![method.into()]),
+            None => Self::Header(matcher),
+        }
     }
 
     fn alone(mut of: Vec<Condition>) -> Result<Self, Vec<Condition>> {
@@ -230,6 +250,10 @@ impl Condition {
             Self::And(all) => all.iter().all(|condition| condition.holds(subject)),
             Self::Or(some) => some.iter().any(|condition| condition.holds(subject)),
             Self::Not(condition) => !condition.holds(subject),
+            Self::Method(methods) => subject.request.is_some_and(|request| {
+                let asked = request.method();
+                !asked.is_empty() && methods.iter().any(|method| **method == *asked)
+            }),
             Self::Path(matcher) => path(subject).is_some_and(|path| matcher.is_match_of_path(path)),
             Self::Header(matcher) => match subject.request {
                 Some(request) => matcher.is_match(&View { request, tls: None }),
@@ -266,9 +290,13 @@ impl Condition {
                 let object = subject.info.state(key);
                 object.is_some_and(|object| matcher.is_match(object.plain().as_bytes()))
             }
-            Self::Always | Self::And(_) | Self::Or(_) | Self::Not(_) | Self::Path(_) | Self::Header(_) => {
-                self.holds(subject)
-            }
+            Self::Always
+            | Self::And(_)
+            | Self::Or(_)
+            | Self::Not(_)
+            | Self::Path(_)
+            | Self::Method(_)
+            | Self::Header(_) => self.holds(subject),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! one copy and no allocation once the arena is warm, and a block is reused for the next request
 //! ([`Headers::clear`]). Names compare without regard to case; those in [`Known`] by number.
 
-use crate::known::{Known, UNKNOWN};
+use crate::known::{FieldName, Known, UNKNOWN};
 
 /// A place in the arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,16 +169,33 @@ impl Headers {
     /// Removes every occurrence of a field; tells whether there was one.
     pub fn remove(&mut self, name: impl AsRef<[u8]>) -> bool {
         let name = name.as_ref();
-        let id = Known::id_of(name);
+        self.remove_classified(Known::classify(name), name)
+    }
+
+    /// As [`Headers::remove`], for a name of the configuration.
+    pub fn remove_field(&mut self, name: &FieldName) -> bool {
+        self.remove_classified(name.known(), name.as_bytes())
+    }
+
+    /// As [`Headers::append`], for a name of the configuration.
+    pub fn append_field(&mut self, name: &FieldName, value: impl AsRef<[u8]>) {
+        self.append_classified(name.known(), &**name, value);
+    }
+
+    fn remove_classified(&mut self, known: Option<Known>, name: &[u8]) -> bool {
+        let id = known.map_or(UNKNOWN, |known| known as u8);
         if id != UNKNOWN && self.present & (1 << id) == 0 {
             return false;
         }
-        let before = self.entries.len();
+        // Most that are to be removed are not there.
+        if !self.entries.iter().any(|e| self.is(e, id, name)) {
+            return false;
+        }
         self.retain_entries(|entry, same| !same(entry), id, name);
         if id != UNKNOWN {
             self.present &= !(1 << id);
         }
-        before != self.entries.len()
+        true
     }
 
     /// As [`Headers::remove`], for a known field.
@@ -333,6 +350,21 @@ mod tests {
         assert!(headers.remove_known(Known::Cookie));
         assert!(!headers.has(Known::Cookie));
         assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    fn names_of_the_configuration_are_as_others() {
+        let mut headers = sample();
+        let [own, host, absent] = ["X-OWN", "Host", "x-absent"].map(FieldName::new);
+        assert_eq!((&*own, host.known(), own.known()), ("x-own", Some(Known::Host), None));
+        headers.append_field(&own, "3");
+        headers.append_field(&host, "b");
+        assert_eq!(headers.values(b"x-own").collect::<Vec<_>>(), [b"1", b"2", b"3"]);
+        assert_eq!(headers.count(Known::Host), 2);
+        assert!(!headers.remove_field(&absent));
+        assert!(headers.remove_field(&own) && headers.remove_field(&host));
+        assert!(!headers.remove_field(&own) && !headers.has(Known::Host));
+        assert_eq!(headers.len(), 1);
     }
 
     #[test]

@@ -302,6 +302,18 @@ pub trait HttpFilterFactory: Send + Sync {
     /// The filter is in force on a worker: told by one worker, at each publication that changes listeners.
     fn begin(&self, _calls: &dyn Calls) {}
 
+    /// Its phases, where its instances have nothing to ask a stream's start and nothing to remember from one hook to the next, unless a
+    /// route has its own configuration. None is kept then: [`HttpFilterFactory::at_hook`] makes one for each hook, which costs no
+    /// memory. Elsewhere [`HttpFilterFactory::create`] is asked.
+    fn passing(&self) -> Option<Phases> {
+        None
+    }
+
+    /// Shows the hook an instance that is made for it alone.
+    fn at_hook(&self, _hook: &mut dyn FnMut(&mut dyn HttpFilter) -> Flow) -> Flow {
+        Flow::Continue
+    }
+
     /// An instance for one stream, or none where it has nothing to do. It may borrow from the factory, which outlives the stream.
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>>;
 }

@@ -115,6 +115,39 @@ impl Known {
     }
 }
 
+/// A name that is known before there are fields: in lower case, and classified.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FieldName {
+    text: Box<str>,
+    known: Option<Known>,
+}
+
+impl FieldName {
+    /// A name, in any case.
+    pub fn new(name: &str) -> Self {
+        Self { text: name.to_ascii_lowercase().into(), known: Known::classify(name.as_bytes()) }
+    }
+
+    /// Which of the known names it is.
+    pub fn known(&self) -> Option<Known> {
+        self.known
+    }
+}
+
+impl std::ops::Deref for FieldName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<&str> for FieldName {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
 const SLOTS: usize = 512;
 
 /// An open-addressing table over [`Known::ALL`], filled at compile time.

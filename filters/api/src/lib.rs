@@ -26,7 +26,7 @@ pub use flags::{Flag, Flags};
 pub use head::{Protocol, RequestHead, ResponseHead};
 pub use headers::Headers;
 pub use info::{Address, ConnectionInfo, StreamInfo};
-pub use known::Known;
+pub use known::{FieldName, Known};
 pub use node::{Direction, NodeFacts};
 pub use protocols::ProtocolSet;
 pub use reply::LocalReply;

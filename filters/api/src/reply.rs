@@ -1,11 +1,13 @@
 //! Local replies: responses that the proxy makes itself.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::flags::Flags;
 use crate::headers::Headers;
+use crate::info::MetadataValue;
 
 /// A response made here instead of upstream.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,8 @@ pub struct LocalReply {
     /// A response that a filter makes in the upstream's place: neither the route nor `local_reply_config` changes it, and it is
     /// not turned into a gRPC status.
     pub as_is: bool,
+    /// Dynamic metadata, by its namespace, that logs see and the reply itself does not.
+    pub late: Option<(&'static str, Arc<MetadataValue>)>,
 }
 
 impl LocalReply {

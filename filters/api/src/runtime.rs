@@ -50,6 +50,16 @@ impl RuntimeFraction {
         Self { numerator: 0, ..Self::always() }
     }
 
+    /// What is so of every request, whatever the runtime has.
+    pub fn certain(&self) -> Option<bool> {
+        match self.numerator {
+            _ if !self.key.is_empty() => None,
+            0 => Some(false),
+            all if all >= self.denominator => Some(self.denominator > 0),
+            _ => None,
+        }
+    }
+
     /// Whether a random value (of all 64 bits) falls into the share. It is drawn only where that is not certain.
     pub fn holds(&self, runtime: &dyn Runtime, random: impl FnOnce() -> u64) -> bool {
         let known = if self.key.is_empty() { None } else { runtime.fraction(&self.key) };
@@ -104,6 +114,18 @@ mod tests {
         assert!(half.holds(&One, || 4999) && !half.holds(&One, || 5000));
         assert!(!half.holds(&NoRuntime, || 0));
         assert!(RuntimeFraction::always().holds(&One, || 99));
+        assert_eq!(half.certain(), None);
+        let share = |numerator, denominator| RuntimeFraction { numerator, denominator, key: "".into() };
+        for (share, certain) in [
+            (share(100, 100), Some(true)),
+            (share(101, 100), Some(true)),
+            (share(0, 100), Some(false)),
+            (share(1, 0), Some(false)),
+            (share(1, 100), None),
+        ] {
+            assert_eq!(share.certain(), certain, "{share:?}");
+            assert!(certain.is_none_or(|certain| share.holds(&One, || u64::MAX) == certain));
+        }
         let on = RuntimeSwitch { default: false, key: "on".into() };
         assert!(on.is_on(&One) && !on.is_on(&NoRuntime));
     }

@@ -195,7 +195,7 @@ fn permission(proto: &pb::Permission, path: &str, depth: usize) -> Result<Condit
         Rule::OrRules(rules) => Condition::any(set(rules, "or_rules")?),
         Rule::NotRule(rule) => Condition::Not(Box::new(permission(rule, &at("not_rule"), depth + 1)?)),
         Rule::Any(any) => always(*any, &at("any"))?,
-        Rule::Header(header) => Condition::Header(matcher::header(header, &at("header"))?),
+        Rule::Header(header) => Condition::header(matcher::header(header, &at("header"))?),
         Rule::UrlPath(rule) => Condition::Path(url_path(rule, &at("url_path"))?),
         Rule::DestinationIp(range) => {
             Condition::Address(AddressOf::Local, matcher::cidr(range, &at("destination_ip"))?)
@@ -245,7 +245,7 @@ fn principal(proto: &pb::Principal, path: &str, depth: usize) -> Result<Conditio
         Identifier::SourceIp(ip) => range(AddressOf::Connection, ip, "source_ip")?,
         Identifier::DirectRemoteIp(ip) => range(AddressOf::DirectRemote, ip, "direct_remote_ip")?,
         Identifier::RemoteIp(ip) => range(AddressOf::Remote, ip, "remote_ip")?,
-        Identifier::Header(header) => Condition::Header(matcher::header(header, &at("header"))?),
+        Identifier::Header(header) => Condition::header(matcher::header(header, &at("header"))?),
         Identifier::UrlPath(rule) => Condition::Path(url_path(rule, &at("url_path"))?),
         Identifier::Metadata(rule) => Condition::Metadata(matcher::metadata(rule, false, &at("metadata"))?),
         Identifier::SourcedMetadata(rule) => sourced(rule, &at("sourced_metadata"))?,

@@ -70,6 +70,36 @@ fn permissions_are_combined() {
 }
 
 #[test]
+fn methods_of_a_list_are_those_of_single_rules() {
+    let method = |rule: &str| format!("{{header: {{name: ':method', {rule}}}}}");
+    let [get, post] = ["GET", "POST"].map(|name| method(&format!("string_match: {{exact: {name}}}")));
+    let lower = method("string_match: {exact: post, ignore_case: true}");
+    let not = method("string_match: {exact: GET}, invert_match: true");
+    let any = |rules: &[&str]| format!("{{or_rules: {{rules: [{}]}}}}", rules.join(", "));
+    for (asked, expected) in [
+        ("GET", [true, false, true, true, false, true]),
+        ("POST", [true, true, false, true, true, true]),
+        ("PUT", [false, false, false, false, true, true]),
+        ("get", [false, false, false, false, true, true]),
+    ] {
+        let rules = [
+            any(&[&get, &post]),
+            any(&[&post]),
+            any(&[&get]),
+            any(&[&get, &lower]),
+            not.clone(),
+            any(&[&get, &not]),
+        ];
+        let found = rules.map(|rule| asks(&rule, &[(":method", asked)]));
+        assert_eq!(found, expected, "{asked}");
+    }
+    // Nor does a method hold where there is no request.
+    let (rules, _) =
+        compiled(&format!("policies: {{p: {{permissions: [{get}], principals: [{{any: true}}]}}}}"));
+    assert!(!rules.decide(&Subject { request: None, response: None, info: &info() }).allowed);
+}
+
+#[test]
 fn permissions_about_the_connection() {
     assert!(asks("{destination_ip: {address_prefix: 10.0.0.0, prefix_len: 24}}", &[]));
     assert!(!asks("{destination_ip: {address_prefix: 10.0.0.1, prefix_len: 32}}", &[]));

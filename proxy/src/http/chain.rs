@@ -16,6 +16,7 @@ use sampan_filters_api::http::{
     Flow, HeldBody, HeldResponse, Hold, HttpFilter, HttpFilterFactory, Phases, RouteConfig as FilterConfig,
     Start, Stream,
 };
+use sampan_filters_api::info::MetadataValue;
 use sampan_filters_api::{Flag, Headers, LocalReply, RequestHead, ResponseHead, StreamInfo};
 use smallvec::SmallVec;
 
@@ -24,7 +25,7 @@ use super::call::WorkerCalls;
 use super::config::{ConfiguredFilter, FilterSource};
 use super::connection::HttpContext;
 use super::internal_redirect::Followed;
-use super::route::{Action, FilterOverride, FilterOverrides};
+use super::route::{Action, FilterName, FilterOverride};
 use super::stream::{self, Hit};
 use super::trace::Trace;
 use crate::snapshot::Extension;
@@ -52,6 +53,8 @@ pub struct Shared<'s> {
     pub waited: bool,
     /// Whether the client speaks gRPC, as its request said before filters saw it; none where there are no filters.
     pub grpc: Option<bool>,
+    /// What a reply leaves for logs.
+    pub late: Option<(&'static str, Arc<MetadataValue>)>,
     filters: SmallVec<[Instance<'s>; 4]>,
     discovered: &'s Discovered,
     phases: Phases,
@@ -79,7 +82,31 @@ impl HttpFilter for Missing {
 
 struct Instance<'s> {
     phases: Phases,
-    filter: Box<dyn HttpFilter + 's>,
+    part: Part<'s>,
+}
+
+/// A filter's part in a stream.
+enum Part<'s> {
+    /// An instance of the stream's own.
+    Own(Box<dyn HttpFilter + 's>),
+    /// One that is made for each hook.
+    Passing(&'s dyn HttpFilterFactory),
+}
+
+impl Part<'_> {
+    fn call(
+        &mut self,
+        stream: &mut Stream<'_>,
+        hook: impl FnOnce(&mut dyn HttpFilter, &mut Stream<'_>) -> Flow,
+    ) -> Flow {
+        match self {
+            Part::Own(filter) => hook(&mut **filter, stream),
+            Part::Passing(factory) => {
+                let mut hook = Some(hook);
+                factory.at_hook(&mut |filter| hook.take().map_or(Flow::Continue, |hook| hook(filter, stream)))
+            }
+        }
+    }
 }
 
 /// What makes those filters of a stream whose configuration is discovered, held for as long as the stream is: in the order of the
@@ -105,6 +132,7 @@ impl<'s> Shared<'s> {
             redirects: None,
             waited: false,
             grpc: None,
+            late: None,
             filters: SmallVec::new(),
             discovered,
             phases: Phases::NONE,
@@ -159,7 +187,7 @@ impl<'s> Shared<'s> {
             upstream: &upstream,
             calls: &WorkerCalls(worker),
         };
-        let says_something = levels.iter().any(Option::is_some);
+        let says_something = levels.iter().any(|level| !level.is_empty());
         let discovered = self.discovered;
         let found = |filter: &ConfiguredFilter| match &filter.factory {
             FilterSource::Fixed(_) => None,
@@ -172,7 +200,14 @@ impl<'s> Shared<'s> {
                 continue;
             }
             let factory: &'s dyn HttpFilterFactory = match &filter.factory {
-                FilterSource::Fixed(factory) => &**factory,
+                FilterSource::Fixed(factory) => {
+                    if let (Some(phases), true) = (filter.passing, routes.is_empty()) {
+                        self.phases = self.phases.and(phases);
+                        self.filters.push(Instance { phases, part: Part::Passing(&**factory) });
+                        continue;
+                    }
+                    &**factory
+                }
                 FilterSource::Discovered { default, .. } => {
                     let all = discovered.get_or_init(|| configured.iter().map(found).collect());
                     match (all.get(place).and_then(Option::as_deref), default) {
@@ -191,7 +226,7 @@ impl<'s> Shared<'s> {
             if let Some(filter) = factory.create(start) {
                 let phases = filter.phases().unwrap_or_else(|| factory.phases());
                 self.phases = self.phases.and(phases);
-                self.filters.push(Instance { phases, filter });
+                self.filters.push(Instance { phases, part: Part::Own(filter) });
             }
         }
     }
@@ -208,6 +243,9 @@ impl<'s> Shared<'s> {
 
     /// Tells every filter that the stream is over.
     pub fn complete(&mut self) {
+        if let Some((namespace, fields)) = self.late.take() {
+            self.info.metadata.set_all(namespace, &fields);
+        }
         if !self.wants(Phases::COMPLETE) {
             return;
         }
@@ -222,16 +260,14 @@ impl<'s> Shared<'s> {
         }
     }
 
+    /// What a filter wants that does not just let its phase pass.
     fn call(
         &mut self,
         index: usize,
         phase: Phases,
         hook: impl FnOnce(&mut dyn HttpFilter, &mut Stream<'_>) -> Flow,
-    ) -> Flow {
-        let instance = &mut self.filters[index];
-        if !instance.phases.intersects(phase) {
-            return Flow::Continue;
-        }
+    ) -> Option<Flow> {
+        let instance = self.filters.get_mut(index).filter(|instance| instance.phases.intersects(phase))?;
         let mut stream = Stream {
             request: self.request,
             response: if self.has_response { Some(self.response) } else { None },
@@ -239,8 +275,10 @@ impl<'s> Shared<'s> {
             clear_route: &mut self.clear_route,
         };
         // A panic in a filter fails its request only.
-        catch_unwind(AssertUnwindSafe(|| hook(&mut *instance.filter, &mut stream)))
-            .unwrap_or_else(|_| failed())
+        wanted(
+            catch_unwind(AssertUnwindSafe(|| instance.part.call(&mut stream, hook)))
+                .unwrap_or_else(|_| failed()),
+        )
     }
 
     fn resume(&mut self, resume: sampan_filters_api::http::Resume) -> Flow {
@@ -254,27 +292,45 @@ impl<'s> Shared<'s> {
     }
 }
 
-/// `typed_per_filter_config` of every level that holds for a request and has some, the most specific one first.
-fn levels<'h>(hit: &Hit<'h>, share: usize) -> [Option<&'h FilterOverrides>; 3] {
-    let weighted = stream::weighted(hit, share).map(|weighted| &weighted.filters);
-    let levels = [weighted, Some(&hit.route.payload.filters), Some(&hit.host.payload().filters)];
-    levels.map(|level| level.filter(|level| !level.0.is_empty()))
+/// `typed_per_filter_config` of every level that holds for a request, the most specific one first.
+type Levels<'h> = [&'h [(FilterName, FilterOverride)]; 3];
+
+fn levels<'h>(hit: &Hit<'h>, share: usize) -> Levels<'h> {
+    let weighted = stream::weighted(hit, share).map_or(&[][..], |weighted| &weighted.filters.0);
+    [weighted, &hit.route.payload.filters.0, &hit.host.payload().filters.0]
 }
 
 /// What the levels have for a filter, and whether the most specific one that says something lets it take part.
+#[inline]
 fn overridden<'h>(
-    levels: &[Option<&'h FilterOverrides>; 3],
-    filter: &str,
+    levels: &Levels<'h>,
+    filter: &FilterName,
     routes: &mut SmallVec<[&'h FilterConfig; 3]>,
 ) -> Option<bool> {
     let mut on = None;
-    for entry in levels.iter().flatten().filter_map(|level| level.of(filter)) {
-        on.get_or_insert(matches!(entry, FilterOverride::Enabled(_)));
-        if let FilterOverride::Enabled(Some(config)) = entry {
-            routes.push(config);
+    for level in levels {
+        for (name, entry) in *level {
+            if name != filter {
+                continue;
+            }
+            on.get_or_insert(matches!(entry, FilterOverride::Enabled(_)));
+            if let FilterOverride::Enabled(Some(config)) = entry {
+                routes.push(config);
+            }
+            break;
         }
     }
     on
+}
+
+/// A flow that is more than to go on. What most filters return has nothing in it that would have to be dropped, and whether it
+/// has is not asked at each of them.
+fn wanted(flow: Flow) -> Option<Flow> {
+    if matches!(flow, Flow::Continue) {
+        std::mem::forget(flow);
+        return None;
+    }
+    Some(flow)
 }
 
 fn failed() -> Flow {
@@ -329,12 +385,9 @@ async fn run_places(
             let index = direction.index(place, shared.filters.len());
             shared.call(index, phase, &mut hook)
         };
-        match flow {
-            Flow::Continue => {}
+        if let Some(flow) = flow {
             // Only heads can be held.
-            flow => {
-                settled(shared, flow).await?;
-            }
+            settled(shared, flow).await?;
         }
     }
     Ok(())
@@ -344,10 +397,8 @@ async fn run_places(
 pub fn request_head(shared: &RefCell<Shared<'_>>, from: usize, end: bool) -> Option<(usize, Flow)> {
     let mut shared = shared.borrow_mut();
     (from..shared.filters.len()).find_map(|index| {
-        match shared.call(index, Phases::REQUEST_HEAD, |f, s| f.on_request_head(s, end)) {
-            Flow::Continue => None,
-            flow => Some((index, flow)),
-        }
+        let flow = shared.call(index, Phases::REQUEST_HEAD, |f, s| f.on_request_head(s, end))?;
+        Some((index, flow))
     })
 }
 
@@ -375,7 +426,7 @@ pub async fn held(
     body: &mut HeldBody,
 ) -> Result<(), Box<LocalReply>> {
     let flow = shared.borrow_mut().call(index, Phases::REQUEST_HEAD, |f, s| f.on_held(s, body));
-    settled(shared, flow).await.map(|_| ())
+    settled(shared, flow.unwrap_or(Flow::Continue)).await.map(|_| ())
 }
 
 /// Waits for what a filter waits for; how much it wants to hold, if it does.
@@ -438,14 +489,12 @@ pub async fn response_head(
     for place in from..count {
         let index = Direction::Response.index(place, count);
         let flow = shared.borrow_mut().call(index, Phases::RESPONSE_HEAD, |f, s| f.on_response_head(s, end));
+        let Some(flow) = flow else { continue };
         if let Flow::Anew(anew) = flow {
             if anew::take_place(context, &mut shared.borrow_mut(), *anew) {
                 return Err(Interrupt::Anew);
             }
-            continue;
-        }
-        if !matches!(flow, Flow::Continue)
-            && let Some(hold) = settled(shared, flow).await?
+        } else if let Some(hold) = settled(shared, flow).await?
             && !end
         {
             return Ok(Some((place, hold)));
@@ -467,7 +516,7 @@ pub async fn response_held(
         shared
             .call(index, Phases::RESPONSE_HEAD, |f, s| f.on_response_held(s, HeldResponse { body, trailers }))
     };
-    settled(shared, flow).await.map(|_| ())
+    settled(shared, flow.unwrap_or(Flow::Continue)).await.map(|_| ())
 }
 
 /// A piece of a body that does not end with it passes the filters at some places.
@@ -527,8 +576,8 @@ pub fn tail(
         Flow::Continue
     });
     match flow {
-        Flow::Reply(reply) => Err(reply),
-        Flow::Continue | Flow::Hold(_) | Flow::Await(_) | Flow::Anew(_) => Ok(more),
+        Some(Flow::Reply(reply)) => Err(reply),
+        None | Some(Flow::Continue | Flow::Hold(_) | Flow::Await(_) | Flow::Anew(_)) => Ok(more),
     }
 }
 

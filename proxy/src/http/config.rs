@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sampan_filters_api::format::Template;
-use sampan_filters_api::http::HttpFilterFactory;
+use sampan_filters_api::http::{HttpFilterFactory, Phases};
 use sampan_model::cluster::Http2Keepalive;
 use sampan_model::route::ScopeKeyBuilder;
 
 use super::h1::HeadLimits;
 use super::h1::encode::NameCase;
 use super::local_reply::LocalReplyConfig;
-use super::route::{RouteConfig, Scopes};
+use super::route::{FilterName, RouteConfig, Scopes};
 use crate::net::cidr::Cidr;
 use crate::reference::{Reference, Source};
 use crate::telemetry::access_log::AccessLog;
@@ -145,11 +145,24 @@ pub enum FilterSource<F: ?Sized> {
 /// One of `http_filters`.
 pub struct ConfiguredFilter {
     /// `name`, the key of per-route configuration.
-    pub name: Arc<str>,
+    pub name: FilterName,
     /// What makes its instances.
     pub factory: FilterSource<dyn HttpFilterFactory>,
     /// `disabled`: only where a route enables it.
     pub disabled: bool,
+    /// [`HttpFilterFactory::passing`]; none of one that is discovered.
+    pub passing: Option<Phases>,
+}
+
+impl ConfiguredFilter {
+    /// A filter of this name.
+    pub fn new(name: &str, factory: FilterSource<dyn HttpFilterFactory>, disabled: bool) -> Self {
+        let passing = match &factory {
+            FilterSource::Fixed(factory) => factory.passing(),
+            FilterSource::Discovered { .. } => None,
+        };
+        Self { name: name.into(), factory, disabled, passing }
+    }
 }
 
 /// `Http1ProtocolOptions` of a downstream.

@@ -185,6 +185,7 @@ fn render(context: &HttpContext, shared: &mut Shared<'_>, reply: LocalReply, lev
     let grpc = !reply.as_is && asks_grpc && !reply.details.starts_with("http1.");
     shared.info.flags.merge(reply.flags);
     shared.info.details = reply.details;
+    shared.late = reply.late;
     shared.info.response_code = 0;
     shared.response.clear();
     shared.response.status = reply.status;

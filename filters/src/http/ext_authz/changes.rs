@@ -1,7 +1,7 @@
 //! What an authorization service may change: fields and query parameters, and the rules for that
 //! (`decoder_header_mutation_rules`, `validate_mutations`).
 
-use sampan_filters_api::{Headers, RequestHead};
+use sampan_filters_api::{FieldName, Headers, RequestHead};
 use sampan_model::pattern::FullRegex;
 
 use crate::http::header_mutation::{Action, set, set_request};
@@ -10,7 +10,7 @@ use crate::http::header_mutation::{Action, set, set_request};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Its name, in lower case.
-    pub name: Box<str>,
+    pub name: FieldName,
     /// Its value.
     pub value: Vec<u8>,
     /// What becomes of values that are there.

@@ -11,7 +11,7 @@ use sampan_api::envoy::service::auth::v3::attribute_context as attributes;
 use sampan_api::envoy::service::auth::v3::check_response::HttpResponse;
 use sampan_api::google::protobuf;
 use sampan_filters_api::info::{CertificateInfo, MetadataOf, MetadataValue, TlsInfo};
-use sampan_filters_api::{Address, Known, Protocol, StreamInfo};
+use sampan_filters_api::{Address, FieldName, Known, Protocol, StreamInfo};
 
 use super::{Change, Outcome, PARTIAL_BODY, Question, Told, Verdict, joined, sanitized};
 use crate::config::value::structure;
@@ -224,7 +224,7 @@ fn appends(option: &core::HeaderValueOption) -> Option<bool> {
 fn change(option: core::HeaderValueOption, action: Action, joined: bool) -> Option<Change> {
     let header = option.header?;
     let value = if header.value.is_empty() { header.raw_value } else { header.value.into_bytes() };
-    Some(Change { name: header.key.to_ascii_lowercase().into(), value, action, joined })
+    Some(Change { name: FieldName::new(&header.key), value, action, joined })
 }
 
 fn address(address: &Address) -> core::Address {

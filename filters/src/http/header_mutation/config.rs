@@ -10,6 +10,7 @@ use sampan_api::envoy::config::core::v3::{HeaderValueOption, KeyValueMutation};
 use sampan_api::envoy::extensions::filters::http::header_mutation::v3 as pb;
 use sampan_api::google::protobuf::value::Kind;
 use sampan_api::{MessageSupport, Support};
+use sampan_filters_api::FieldName;
 use sampan_filters_api::format::Template;
 use sampan_filters_api::http::{HttpFilterFactory, RouteConfig};
 
@@ -103,7 +104,7 @@ fn mutation(proto: &ProtoMutation, path: &str, request: bool) -> Result<Mutation
                 let reason = "this part of a message cannot be removed";
                 return Err(ConfigError::new(format!("{path}.remove"), reason).value(name));
             }
-            Ok(Mutation::Remove(name.to_ascii_lowercase().into()))
+            Ok(Mutation::Remove(FieldName::new(name)))
         }
         Some(ProtoAction::Append(option)) => append(option, &format!("{path}.append"), request),
         Some(ProtoAction::RemoveOnMatch(on_match)) => {
@@ -184,7 +185,7 @@ pub fn append(option: &HeaderValueOption, path: &str, request: bool) -> Result<M
         HeaderAppendAction::OverwriteIfExistsOrAdd => Action::Overwrite,
         HeaderAppendAction::OverwriteIfExists => Action::OverwriteIfThere,
     };
-    Ok(Mutation::Set { name: name.into(), value, action, keep_empty: option.keep_empty_value })
+    Ok(Mutation::Set { name: FieldName::new(&name), value, action, keep_empty: option.keep_empty_value })
 }
 
 fn is_pseudo(name: &str) -> bool {

@@ -16,7 +16,7 @@ use sampan_filters_api::format::{FormatContext, Template};
 use sampan_filters_api::http::{
     Flow, HttpFilter, HttpFilterFactory, Phases, RouteConfig, Start, Stream, of_level,
 };
-use sampan_filters_api::{Headers, RequestHead};
+use sampan_filters_api::{FieldName, Headers, RequestHead};
 use sampan_model::route::StringMatch;
 
 pub use self::query::QueryMutation;
@@ -40,13 +40,13 @@ pub struct Mutations {
 #[derive(Debug)]
 pub enum Mutation {
     /// `remove`
-    Remove(Box<str>),
+    Remove(FieldName),
     /// `remove_on_match`: every field whose name, in lower case, matches.
     RemoveMatching(StringMatch),
     /// `append`
     Set {
         /// The header.
-        name: Box<str>,
+        name: FieldName,
         /// Its value.
         value: Template,
         /// What becomes of values that are there.
@@ -57,6 +57,20 @@ pub enum Mutation {
 }
 
 impl Mutations {
+    fn phases(&self) -> Phases {
+        let parts = [
+            (!self.request.is_empty() || !self.query.is_empty(), Phases::REQUEST_HEAD),
+            (!self.request_trailers.is_empty(), Phases::REQUEST_TRAILERS),
+            (!self.response.is_empty(), Phases::RESPONSE_HEAD),
+            (!self.response_trailers.is_empty(), Phases::RESPONSE_TRAILERS),
+        ];
+        parts
+            .into_iter()
+            .filter(|(takes_part, _)| *takes_part)
+            .map(|(_, phase)| phase)
+            .fold(Phases::NONE, Phases::and)
+    }
+
     fn reads_facts(&self) -> bool {
         let lists = [&self.request, &self.response, &self.request_trailers, &self.response_trailers];
         !self.query.is_empty() || lists.into_iter().flatten().any(Mutation::reads_facts)
@@ -118,6 +132,14 @@ impl HttpFilterFactory for HeaderMutation {
         of_level(&self.all, route).is_none_or(Mutations::reads_facts)
     }
 
+    fn passing(&self) -> Option<Phases> {
+        Some(self.all.phases())
+    }
+
+    fn at_hook(&self, hook: &mut dyn FnMut(&mut dyn HttpFilter) -> Flow) -> Flow {
+        hook(&mut Instance { own: &self.all, levels: Vec::new() })
+    }
+
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {
         let mut levels: Vec<_> = start.levels().collect();
         if self.most_specific_last {
@@ -136,20 +158,7 @@ impl Instance<'_> {
 
 impl HttpFilter for Instance<'_> {
     fn phases(&self) -> Option<Phases> {
-        let mut phases = Phases::NONE;
-        for level in self.levels() {
-            for (takes_part, phase) in [
-                (!level.request.is_empty() || !level.query.is_empty(), Phases::REQUEST_HEAD),
-                (!level.request_trailers.is_empty(), Phases::REQUEST_TRAILERS),
-                (!level.response.is_empty(), Phases::RESPONSE_HEAD),
-                (!level.response_trailers.is_empty(), Phases::RESPONSE_TRAILERS),
-            ] {
-                if takes_part {
-                    phases = phases.and(phase);
-                }
-            }
-        }
-        Some(phases)
+        Some(self.levels().map(Mutations::phases).fold(Phases::NONE, Phases::and))
     }
 
     fn on_request_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {
@@ -189,7 +198,7 @@ impl Mutation {
     pub fn change_request(&self, stream: &mut Stream<'_>) {
         match self {
             Self::Remove(name) => {
-                stream.request.headers.remove(&**name);
+                stream.request.headers.remove_field(name);
             }
             Self::RemoveMatching(rule) => remove_matching(&mut stream.request.headers, rule),
             Self::Set { name, value, action, keep_empty } => {
@@ -206,7 +215,7 @@ impl Mutation {
     pub fn change_headers(&self, headers: &mut Headers, stream: &Stream<'_>) {
         match self {
             Self::Remove(name) => {
-                headers.remove(&**name);
+                headers.remove_field(name);
             }
             Self::RemoveMatching(rule) => remove_matching(headers, rule),
             Self::Set { name, value, action, keep_empty } => {
@@ -224,7 +233,7 @@ impl Mutation {
         match self {
             Self::Remove(name) => {
                 if let Some(head) = &mut stream.response {
-                    head.headers.remove(&**name);
+                    head.headers.remove_field(name);
                 }
             }
             Self::RemoveMatching(rule) => {
@@ -264,7 +273,7 @@ fn render<'v>(value: &'v Template, stream: &Stream<'_>) -> Cow<'v, [u8]> {
 }
 
 /// Sets a field of a request head, or a part of its request line; `there` says whether it has one, where the action depends on it.
-pub fn set_request(head: &mut RequestHead, name: &str, text: &[u8], action: Action, there: bool) {
+pub fn set_request(head: &mut RequestHead, name: &FieldName, text: &[u8], action: Action, there: bool) {
     if head.pseudo(name.as_bytes()).is_none() {
         return set(&mut head.headers, name, text, action, there);
     }
@@ -277,7 +286,7 @@ pub fn set_request(head: &mut RequestHead, name: &str, text: &[u8], action: Acti
     if !wanted || text.is_empty() {
         return;
     }
-    match name {
+    match &**name {
         ":path" => head.set_path(text),
         ":method" => head.set_method(text),
         ":scheme" => head.set_scheme(text),
@@ -286,11 +295,11 @@ pub fn set_request(head: &mut RequestHead, name: &str, text: &[u8], action: Acti
 }
 
 /// Sets a field; `there` says whether there is one, where the action depends on it.
-pub fn set(headers: &mut Headers, name: &str, text: &[u8], action: Action, there: bool) {
+pub fn set(headers: &mut Headers, name: &FieldName, text: &[u8], action: Action, there: bool) {
     match action {
-        Action::Append => headers.append(name, text),
+        Action::Append => headers.append_field(name, text),
         Action::IfAbsent if there => {}
         Action::OverwriteIfThere if !there => {}
-        Action::IfAbsent | Action::Overwrite | Action::OverwriteIfThere => headers.set(name, text),
+        Action::IfAbsent | Action::Overwrite | Action::OverwriteIfThere => headers.set(&**name, text),
     }
 }

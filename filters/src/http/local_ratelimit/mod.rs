@@ -124,6 +124,17 @@ impl HttpFilterFactory for LocalRateLimit {
         of_level(&self.0, route).is_none_or(Limits::reads_facts)
     }
 
+    fn passing(&self) -> Option<Phases> {
+        let certain = self.0.enabled.certain() == Some(true) && self.0.enforced.certain().is_some();
+        (certain && !self.0.tells()).then_some(Phases::REQUEST_HEAD)
+    }
+
+    fn at_hook(&self, hook: &mut dyn FnMut(&mut dyn HttpFilter) -> Flow) -> Flow {
+        let enforced = self.0.enforced.certain() == Some(true);
+        let limits = Which::Own(&self.0);
+        hook(&mut Instance { limits, enforced, routes: [None, None], cluster: None, bucket: None })
+    }
+
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {
         let limits = start.route::<Limits>().map_or(Which::Own(&self.0), Which::Route);
         if !limits.enabled.holds(start.runtime, || fastrand::u64(..)) {
@@ -138,6 +149,11 @@ impl HttpFilterFactory for LocalRateLimit {
 }
 
 impl Limits {
+    /// Whether the response may tell how it stands. Descriptors can say so for themselves.
+    fn tells(&self) -> bool {
+        self.told || self.limiter.has_limits()
+    }
+
     /// Descriptors may be made of anything.
     fn reads_facts(&self) -> bool {
         self.limiter.has_limits()
@@ -165,9 +181,7 @@ impl Limits {
 
 impl HttpFilter for Instance<'_> {
     fn phases(&self) -> Option<Phases> {
-        // Descriptors can say for themselves that the response is to tell of them.
-        let tells = self.limits.told || self.limits.limiter.has_limits();
-        (!tells).then_some(Phases::REQUEST_HEAD)
+        (!self.limits.tells()).then_some(Phases::REQUEST_HEAD)
     }
 
     fn on_request_head(&mut self, stream: &mut Stream<'_>, _end: bool) -> Flow {

@@ -31,6 +31,10 @@ pub struct Access {
 }
 
 impl Access {
+    fn has_any(&self) -> bool {
+        self.rules.is_some() || self.shadow.is_some()
+    }
+
     fn reads_facts(&self) -> bool {
         self.rules.iter().chain(&self.shadow).any(Engine::reads_facts)
     }
@@ -110,28 +114,34 @@ struct Instance<'f> {
     /// The route's configuration, in the place of the filter's.
     route: Option<Arc<Access>>,
     own: &'f Rbac,
-    /// What a refusal leaves in the dynamic metadata: logs see it, the reply's own headers do not, as in Envoy.
-    late: Option<Arc<MetadataValue>>,
 }
 
 const NAMESPACE: &str = "envoy.filters.http.rbac";
 
 impl HttpFilterFactory for Rbac {
     fn phases(&self) -> Phases {
-        Phases::REQUEST_HEAD.and(Phases::COMPLETE)
+        Phases::REQUEST_HEAD
     }
 
     fn reads_facts(&self, route: Option<&RouteConfig>) -> bool {
         of_level(&self.access, route).is_none_or(Access::reads_facts)
     }
 
+    fn passing(&self) -> Option<Phases> {
+        self.access.has_any().then_some(Phases::REQUEST_HEAD)
+    }
+
+    fn at_hook(&self, hook: &mut dyn FnMut(&mut dyn HttpFilter) -> Flow) -> Flow {
+        hook(&mut Instance { route: None, own: self })
+    }
+
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {
         let route = start.route::<Access>();
-        let access = route.as_deref().unwrap_or(&self.access);
-        if access.rules.is_none() && access.shadow.is_none() {
-            return None;
-        }
-        Some(Box::new(Instance { route, own: self, late: None }))
+        route
+            .as_deref()
+            .unwrap_or(&self.access)
+            .has_any()
+            .then(|| -> Box<dyn HttpFilter + 'f> { Box::new(Instance { route, own: self }) })
     }
 }
 
@@ -159,16 +169,11 @@ impl HttpFilter for Instance<'_> {
                 Flow::Continue
             }
             Some(refusal) => {
-                self.late = Some(self.tell(shadow, enforced));
-                let reply = LocalReply::new(403, refusal.details()).body("RBAC: access denied");
+                let mut reply = LocalReply::new(403, refusal.details()).body("RBAC: access denied");
+                // Logs see it, the reply's own headers do not, as in Envoy.
+                reply.late = Some((NAMESPACE, self.tell(shadow, enforced)));
                 Flow::Reply(Box::new(reply))
             }
-        }
-    }
-
-    fn on_complete(&mut self, stream: &mut Stream<'_>) {
-        if let Some(late) = &self.late {
-            stream.info.metadata.set_all(NAMESPACE, late);
         }
     }
 }

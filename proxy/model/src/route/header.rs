@@ -102,6 +102,18 @@ impl HeaderMatch {
         }
     }
 
+    /// The method, where the rule is that the request has this one.
+    pub fn exact_method(&self) -> Option<&[u8]> {
+        match (&self.field, &self.rule) {
+            (HeaderField::Method, HeaderRule::String(StringMatch::Exact(text)))
+                if !self.invert && !self.missing_as_empty =>
+            {
+                text.exactly()
+            }
+            _ => None,
+        }
+    }
+
     fn holds<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> bool {
         if let HeaderRule::Present(wanted) = self.rule {
             let present = self.missing_as_empty || values.next().is_some();

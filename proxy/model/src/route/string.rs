@@ -32,6 +32,11 @@ impl Text {
         Self { text: text.into_bytes().into(), ignore_case }
     }
 
+    /// The text, where case counts.
+    pub(super) fn exactly(&self) -> Option<&[u8]> {
+        (!self.ignore_case).then_some(&*self.text)
+    }
+
     #[inline]
     fn same(&self, value: &[u8]) -> bool {
         if self.ignore_case { value.eq_ignore_ascii_case(&self.text) } else { value == &*self.text }
