@@ -99,7 +99,7 @@ impl Provider for FilterStats {
         let chains = snapshot.listeners.iter().flat_map(|listener| listener.config.chains.iter());
         let fixed = chains.flat_map(|chain| &chain.filters).filter_map(|filter| match filter {
             FilterSource::Fixed(factory) => Some(&**factory),
-            FilterSource::Discovered { .. } => None,
+            FilterSource::Discovered(_) => None,
         });
         let discovered = snapshot.extensions.iter().filter_map(|extension| match &**extension {
             Extension::Network(factory) => Some(&**factory),

@@ -6,7 +6,6 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -24,11 +23,12 @@ use super::anew;
 use super::call::WorkerCalls;
 use super::config::{ConfiguredFilter, FilterSource};
 use super::connection::HttpContext;
+use super::instance::{Instance, guarded};
 use super::internal_redirect::Followed;
 use super::route::{Action, FilterName, FilterOverride};
 use super::stream::{self, Hit};
 use super::trace::Trace;
-use crate::snapshot::Extension;
+use crate::snapshot::{Extension, Snapshot};
 use crate::worker::Worker;
 
 /// What filters see and change; shared by the two directions of a stream.
@@ -77,35 +77,6 @@ impl HttpFilter for Missing {
     fn on_request_head(&mut self, stream: &mut Stream<'_>, _: bool) -> Flow {
         stream.info.flags.set(Flag::NoFilterConfigFound);
         Flow::Reply(Box::new(LocalReply::new(500, "filter_config_not_found")))
-    }
-}
-
-struct Instance<'s> {
-    phases: Phases,
-    part: Part<'s>,
-}
-
-/// A filter's part in a stream.
-enum Part<'s> {
-    /// An instance of the stream's own.
-    Own(Box<dyn HttpFilter + 's>),
-    /// One that is made for each hook.
-    Passing(&'s dyn HttpFilterFactory),
-}
-
-impl Part<'_> {
-    fn call(
-        &mut self,
-        stream: &mut Stream<'_>,
-        hook: impl FnOnce(&mut dyn HttpFilter, &mut Stream<'_>) -> Flow,
-    ) -> Flow {
-        match self {
-            Part::Own(filter) => hook(&mut **filter, stream),
-            Part::Passing(factory) => {
-                let mut hook = Some(hook);
-                factory.at_hook(&mut |filter| hook.take().map_or(Flow::Continue, |hook| hook(filter, stream)))
-            }
-        }
     }
 }
 
@@ -170,9 +141,9 @@ impl<'s> Shared<'s> {
         let runtime: &crate::runtime::Runtime = &snapshot.runtime;
         let levels = hit.map(|hit| levels(hit, share)).unwrap_or_default();
         let forwards = hit.is_some_and(|hit| matches!(hit.route.payload.action, Action::Forward(_)));
-        let named = hit.and_then(|hit| stream::named_cluster(hit, share));
-        let cluster = named.map(|cluster| &cluster.name);
-        let upstream = || Some(worker.known_cluster(named?.slot)?.facts());
+        let target = hit.and_then(|hit| stream::named_cluster(hit, share));
+        let cluster = target.map(|cluster| &cluster.name);
+        let upstream = || Some(worker.known_cluster(target?.slot)?.facts());
         let rate_limits = hit.map_or([None, None], |hit| {
             [hit.route.payload.rate_limits.as_ref(), hit.host.payload().rate_limits.as_ref()]
         });
@@ -187,46 +158,19 @@ impl<'s> Shared<'s> {
             upstream: &upstream,
             calls: &WorkerCalls(worker),
         };
-        let says_something = levels.iter().any(|level| !level.is_empty());
-        let discovered = self.discovered;
-        let found = |filter: &ConfiguredFilter| match &filter.factory {
-            FilterSource::Fixed(_) => None,
-            FilterSource::Discovered { reference, .. } => snapshot.extensions.entry(reference.slot).cloned(),
-        };
+        let named = named_filters(&levels, configured);
+        let making = Making { configured, discovered: self.discovered, levels: &levels, snapshot: &snapshot };
         for (place, filter) in configured.iter().enumerate() {
-            let mut routes: SmallVec<[&FilterConfig; 3]> = SmallVec::new();
-            let on = if says_something { overridden(&levels, &filter.name, &mut routes) } else { None };
-            if !on.unwrap_or(!filter.disabled) {
-                continue;
-            }
-            let factory: &'s dyn HttpFilterFactory = match &filter.factory {
-                FilterSource::Fixed(factory) => {
-                    if let (Some(phases), true) = (filter.passing, routes.is_empty()) {
-                        self.phases = self.phases.and(phases);
-                        self.filters.push(Instance { phases, part: Part::Passing(&**factory) });
-                        continue;
-                    }
-                    &**factory
+            let is_named = named & bit(place) != 0;
+            let instance = match (filter.passing, &filter.factory) {
+                (Some(phases), FilterSource::Fixed(factory)) if !is_named && !filter.disabled => {
+                    Some(Instance::passing(&**factory, phases))
                 }
-                FilterSource::Discovered { default, .. } => {
-                    let all = discovered.get_or_init(|| configured.iter().map(found).collect());
-                    match (all.get(place).and_then(Option::as_deref), default) {
-                        (Some(Extension::Http(factory)), _) | (_, Some(factory)) => &**factory,
-                        _ => &Missing,
-                    }
-                }
+                _ => making.instance(place, is_named, &base),
             };
-            let own;
-            let start = if routes.is_empty() {
-                &base
-            } else {
-                own = Start { routes: &routes, ..base };
-                &own
-            };
-            if let Some(filter) = factory.create(start) {
-                let phases = filter.phases().unwrap_or_else(|| factory.phases());
-                self.phases = self.phases.and(phases);
-                self.filters.push(Instance { phases, part: Part::Own(filter) });
+            if let Some(instance) = instance {
+                self.phases = self.phases.and(instance.phases());
+                self.filters.push(instance);
             }
         }
     }
@@ -250,7 +194,7 @@ impl<'s> Shared<'s> {
             return;
         }
         for index in (0..self.filters.len()).rev() {
-            if !self.filters[index].phases.intersects(Phases::COMPLETE) {
+            if !self.filters[index].phases().intersects(Phases::COMPLETE) {
                 continue;
             }
             self.call(index, Phases::COMPLETE, |filter, stream| {
@@ -267,18 +211,14 @@ impl<'s> Shared<'s> {
         phase: Phases,
         hook: impl FnOnce(&mut dyn HttpFilter, &mut Stream<'_>) -> Flow,
     ) -> Option<Flow> {
-        let instance = self.filters.get_mut(index).filter(|instance| instance.phases.intersects(phase))?;
+        let instance = self.filters.get_mut(index)?;
         let mut stream = Stream {
             request: self.request,
             response: if self.has_response { Some(self.response) } else { None },
             info: self.info,
             clear_route: &mut self.clear_route,
         };
-        // A panic in a filter fails its request only.
-        wanted(
-            catch_unwind(AssertUnwindSafe(|| instance.part.call(&mut stream, hook)))
-                .unwrap_or_else(|_| failed()),
-        )
+        instance.call(phase, &mut stream, hook)
     }
 
     fn resume(&mut self, resume: sampan_filters_api::http::Resume) -> Flow {
@@ -288,7 +228,56 @@ impl<'s> Shared<'s> {
             info: self.info,
             clear_route: &mut self.clear_route,
         };
-        catch_unwind(AssertUnwindSafe(|| resume(&mut stream))).unwrap_or_else(|_| failed())
+        guarded(|| resume(&mut stream))
+    }
+}
+
+/// What a filter's instance is made of where that depends on the stream.
+struct Making<'m, 's, 'h> {
+    configured: &'s [ConfiguredFilter],
+    discovered: &'s Discovered,
+    levels: &'m Levels<'h>,
+    snapshot: &'m Snapshot,
+}
+
+impl<'s> Making<'_, 's, '_> {
+    /// The instance of the filter at a place; `is_named` if some level may say something of it. Apart from the loop that most filters
+    /// only pass.
+    #[inline(never)]
+    fn instance(&self, place: usize, is_named: bool, start: &Start<'_>) -> Option<Instance<'s>> {
+        let filter = &self.configured[place];
+        let factory: &'s dyn HttpFilterFactory = match &filter.factory {
+            FilterSource::Fixed(factory) => &**factory,
+            FilterSource::Discovered(filter) => self.discovered(place, filter.default.as_deref()),
+        };
+        if !is_named {
+            return if filter.disabled { None } else { Instance::create(factory, start) };
+        }
+        let mut routes: SmallVec<[&FilterConfig; 3]> = SmallVec::new();
+        let on = overridden(self.levels, &filter.name, &mut routes);
+        let on = on.unwrap_or(!filter.disabled);
+        if on { Instance::create(factory, &Start { routes: &routes, ..*start }) } else { None }
+    }
+
+    /// What makes the instances of a filter that is discovered.
+    #[inline(never)]
+    fn discovered(
+        &self,
+        place: usize,
+        default: Option<&'s dyn HttpFilterFactory>,
+    ) -> &'s dyn HttpFilterFactory {
+        let found = |filter: &ConfiguredFilter| match &filter.factory {
+            FilterSource::Fixed(_) => None,
+            FilterSource::Discovered(filter) => {
+                self.snapshot.extensions.entry(filter.reference.slot).cloned()
+            }
+        };
+        let all = self.discovered.get_or_init(|| self.configured.iter().map(found).collect());
+        match (all.get(place).and_then(Option::as_deref), default) {
+            (Some(Extension::Http(factory)), _) => &**factory,
+            (_, Some(factory)) => factory,
+            _ => &Missing,
+        }
     }
 }
 
@@ -300,8 +289,25 @@ fn levels<'h>(hit: &Hit<'h>, share: usize) -> Levels<'h> {
     [weighted, &hit.route.payload.filters.0, &hit.host.payload().filters.0]
 }
 
+/// A filter's place in [`named_filters`]; far ones share the last.
+fn bit(place: usize) -> u64 {
+    1 << place.min(63)
+}
+
+/// The places of the filters of which some level may say something: of most it says nothing.
+fn named_filters(levels: &Levels<'_>, configured: &[ConfiguredFilter]) -> u64 {
+    let mut named = 0;
+    for (name, _) in levels.iter().copied().flatten() {
+        for (place, filter) in configured.iter().enumerate() {
+            if filter.name == *name {
+                named |= bit(place);
+            }
+        }
+    }
+    named
+}
+
 /// What the levels have for a filter, and whether the most specific one that says something lets it take part.
-#[inline]
 fn overridden<'h>(
     levels: &Levels<'h>,
     filter: &FilterName,
@@ -321,21 +327,6 @@ fn overridden<'h>(
         }
     }
     on
-}
-
-/// A flow that is more than to go on. What most filters return has nothing in it that would have to be dropped, and whether it
-/// has is not asked at each of them.
-fn wanted(flow: Flow) -> Option<Flow> {
-    if matches!(flow, Flow::Continue) {
-        std::mem::forget(flow);
-        return None;
-    }
-    Some(flow)
-}
-
-fn failed() -> Flow {
-    tracing::error!(target: "filter", "a filter panicked; its request is answered with 500");
-    Flow::Reply(Box::new(LocalReply::new(500, "filter_failure")))
 }
 
 /// The phases of the request, or of the response.

@@ -129,17 +129,20 @@ pub enum ScopeSource {
 pub enum FilterSource<F: ?Sized> {
     /// `typed_config`
     Fixed(Arc<F>),
-    /// `config_discovery`
-    Discovered {
-        /// Where the configuration is to be had.
-        reference: Reference,
-        /// `default_config`
-        default: Option<Arc<F>>,
-        /// `apply_default_config_without_warming`
-        without_warming: bool,
-        /// `type_urls`, as full names.
-        types: Arc<[Box<str>]>,
-    },
+    /// `config_discovery`; in a box, so that the others lie close together.
+    Discovered(Box<DiscoveredFilter<F>>),
+}
+
+/// A filter whose configuration is discovered.
+pub struct DiscoveredFilter<F: ?Sized> {
+    /// Where the configuration is to be had.
+    pub reference: Reference,
+    /// `default_config`
+    pub default: Option<Arc<F>>,
+    /// `apply_default_config_without_warming`
+    pub without_warming: bool,
+    /// `type_urls`, as full names.
+    pub types: Arc<[Box<str>]>,
 }
 
 /// One of `http_filters`.
@@ -159,7 +162,7 @@ impl ConfiguredFilter {
     pub fn new(name: &str, factory: FilterSource<dyn HttpFilterFactory>, disabled: bool) -> Self {
         let passing = match &factory {
             FilterSource::Fixed(factory) => factory.passing(),
-            FilterSource::Discovered { .. } => None,
+            FilterSource::Discovered(_) => None,
         };
         Self { name: name.into(), factory, disabled, passing }
     }

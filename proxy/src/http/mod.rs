@@ -22,6 +22,7 @@ pub mod header_ops;
 mod hedge;
 mod held_response;
 mod hold;
+pub mod instance;
 mod internal_redirect;
 pub mod local_reply;
 mod mirror;

@@ -105,8 +105,9 @@ fn filters(
     let one = |filter: &FilterSource<dyn NetworkFilterFactory>| {
         let factory = match filter {
             FilterSource::Fixed(factory) => factory,
-            FilterSource::Discovered { reference, default, .. } => {
-                match (snapshot.extensions.entry(reference.slot).map(|found| &**found), default) {
+            FilterSource::Discovered(filter) => {
+                let found = snapshot.extensions.entry(filter.reference.slot).map(|found| &**found);
+                match (found, &filter.default) {
                     (Some(Extension::Network(factory)), _) | (_, Some(factory)) => factory,
                     _ => return None,
                 }

@@ -8,7 +8,7 @@ use sampan_api::google::protobuf::Any;
 use sampan_api::{MessageSupport, Support, type_url};
 
 use super::{Context, Scope, source};
-use crate::http::config::FilterSource;
+use crate::http::config::{DiscoveredFilter, FilterSource};
 
 const YES: Support = Support::Supported;
 
@@ -63,12 +63,12 @@ pub fn discovered<F: ?Sized>(
             Some(compile(any, &at)?)
         }
     };
-    Some(FilterSource::Discovered {
+    Some(FilterSource::Discovered(Box::new(DiscoveredFilter {
         reference: context.extensions.reference(source, name),
         default,
         without_warming: proto.apply_default_config_without_warming,
         types,
-    })
+    })))
 }
 
 /// What to call an extension in a message: its type, or its name where it has none.

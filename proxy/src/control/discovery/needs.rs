@@ -153,8 +153,8 @@ impl Need {
 fn filter_need<F: ?Sized>(filter: &FilterSource<F>) -> Option<(&Reference, What)> {
     match filter {
         FilterSource::Fixed(_) => None,
-        FilterSource::Discovered { reference, without_warming, types, .. } => {
-            Some((reference, What::Filter(types.clone(), !without_warming)))
+        FilterSource::Discovered(filter) => {
+            Some((&filter.reference, What::Filter(filter.types.clone(), !filter.without_warming)))
         }
     }
 }
