@@ -309,7 +309,7 @@ pub trait HttpFilterFactory: Send + Sync {
         None
     }
 
-    /// Shows the hook an instance that is made for it alone.
+    /// Shows the hook an instance that is made for it alone. To be given with [`HttpFilterFactory::passing`], and asked only then.
     fn at_hook(&self, _hook: &mut dyn FnMut(&mut dyn HttpFilter) -> Flow) -> Flow {
         Flow::Continue
     }

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod chains;
+mod congestion;
 mod hello;
 mod inspectors;
 mod player;

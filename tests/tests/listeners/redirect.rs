@@ -16,7 +16,7 @@ use crate::player::{chain, filter};
 const SOMEBODY: Identity = Identity { uid: 5000, gid: 5000 };
 
 /// A listener at an address, with more fields than its chains.
-fn listener(name: &str, address: &str, port: u16, fields: &str) -> String {
+pub(crate) fn listener(name: &str, address: &str, port: u16, fields: &str) -> String {
     format!(
         "- {{name: {name}, address: {{socket_address: {{address: '{address}', port_value: {port}}}}}, {fields}}}"
     )
