@@ -11,9 +11,7 @@ use std::time::{Instant, SystemTime};
 use divan::{Bencher, black_box};
 use sampan_benches::binaries::ProxyKind;
 use sampan_benches::config::{Job, Profile, Setup, render};
-use sampan_filters_api::call::NoCalls;
 use sampan_filters_api::http::{Phases, Start, Stream};
-use sampan_filters_api::runtime::NoRuntime;
 use sampan_filters_api::{Address, ConnectionInfo, RequestHead, ResponseHead, StreamInfo};
 use sampan_proxy::bootstrap;
 use sampan_proxy::cli::{self, Invocation};
@@ -70,17 +68,7 @@ fn connection() -> Rc<ConnectionInfo> {
 /// One stream passes: its beginning, the request head, the response head.
 fn pass(filters: &[&ConfiguredFilter], connection: &Rc<ConnectionInfo>, request: &mut RequestHead) -> usize {
     let mut info = StreamInfo::new(Rc::clone(connection), Instant::now(), SystemTime::UNIX_EPOCH);
-    let start = Start {
-        request,
-        info: &info,
-        routes: &[],
-        forwards: true,
-        cluster: None,
-        rate_limits: [None, None],
-        runtime: &NoRuntime,
-        upstream: &|| None,
-        calls: &NoCalls,
-    };
+    let start = Start::bare(request, &info);
     let mut instances: Vec<Instance<'_>> = Vec::with_capacity(filters.len());
     instances.extend(filters.iter().filter_map(|filter| match (&filter.factory, filter.passing) {
         (FilterSource::Fixed(factory), Some(phases)) => Some(Instance::passing(&**factory, phases)),
@@ -111,8 +99,7 @@ fn pass(filters: &[&ConfiguredFilter], connection: &Rc<ConnectionInfo>, request:
 
 fn run(bencher: Bencher<'_, '_>, wanted: &[&str]) {
     let config = configured();
-    let is_wanted =
-        |filter: &&ConfiguredFilter| wanted.iter().any(|name| filter.name.as_str().ends_with(name));
+    let is_wanted = |filter: &&ConfiguredFilter| wanted.iter().any(|name| filter.name.ends_with(name));
     let filters: Vec<&ConfiguredFilter> = config.filters.iter().filter(is_wanted).collect();
     assert_eq!(filters.len(), wanted.len(), "each of {wanted:?} is configured");
     let connection = connection();

@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::call::Calls;
+use crate::call::{Calls, NoCalls};
 use crate::head::{RequestHead, ResponseHead};
 use crate::headers::Headers;
 use crate::info::{ClusterFacts, StreamInfo};
 use crate::reply::LocalReply;
-use crate::runtime::Runtime;
+use crate::runtime::{NoRuntime, Runtime};
 
 /// What runs when an awaited future is done.
 pub type Resume = Box<dyn FnOnce(&mut Stream<'_>) -> Flow>;
@@ -275,7 +275,22 @@ pub struct Start<'a> {
     pub calls: &'a dyn Calls,
 }
 
-impl Start<'_> {
+impl<'a> Start<'a> {
+    /// A stream to a route that says nothing of its own, where there is neither a runtime nor anybody to ask.
+    pub fn bare(request: &'a RequestHead, info: &'a StreamInfo) -> Self {
+        Self {
+            request,
+            info,
+            routes: &[],
+            forwards: true,
+            cluster: None,
+            rate_limits: [None, None],
+            runtime: &NoRuntime,
+            upstream: &|| None,
+            calls: &NoCalls,
+        }
+    }
+
     /// The configuration of the most specific level, if there is one.
     pub fn route<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.levels().next()

@@ -52,23 +52,24 @@ impl RuntimeFraction {
 
     /// What is so of every request, whatever the runtime has.
     pub fn certain(&self) -> Option<bool> {
-        match self.numerator {
-            _ if !self.key.is_empty() => None,
-            0 => Some(false),
-            all if all >= self.denominator => Some(self.denominator > 0),
-            _ => None,
-        }
+        if self.key.is_empty() { certain(self.numerator, self.denominator) } else { None }
     }
 
     /// Whether a random value (of all 64 bits) falls into the share. It is drawn only where that is not certain.
     pub fn holds(&self, runtime: &dyn Runtime, random: impl FnOnce() -> u64) -> bool {
         let known = if self.key.is_empty() { None } else { runtime.fraction(&self.key) };
         let (numerator, denominator) = known.unwrap_or((self.numerator, self.denominator));
-        // All of them or none is usual, and a division is slow.
-        denominator > 0
-            && numerator > 0
-            && (numerator >= denominator || random() % u64::from(denominator) < u64::from(numerator))
+        certain(numerator, denominator)
+            .unwrap_or_else(|| random() % u64::from(denominator) < u64::from(numerator))
     }
+}
+
+/// What a share of none or of all says: these are usual, and a division is slow.
+fn certain(numerator: u32, denominator: u32) -> Option<bool> {
+    if numerator == 0 || denominator == 0 {
+        return Some(false);
+    }
+    (numerator >= denominator).then_some(true)
 }
 
 /// `core.v3.RuntimeFeatureFlag`: a switch, which the runtime may change.

@@ -6,9 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use sampan_api::{Descriptors, Document, Format, Policy, decode};
-use sampan_filters_api::call::NoCalls;
 use sampan_filters_api::http::{HttpFilter, RouteConfig, Start, Stream};
-use sampan_filters_api::runtime::NoRuntime;
 use sampan_filters_api::series::NoSeries;
 use sampan_filters_api::{
     Address, ConnectionInfo, CounterStore, Direction, Headers, NodeFacts, RequestHead, SeriesStore,
@@ -91,17 +89,7 @@ pub fn request(fields: &[(&str, &str)]) -> RequestHead {
 
 /// What a factory is asked with, without runtime layers.
 pub fn start<'a>(request: &'a RequestHead, info: &'a StreamInfo, routes: &'a [&'a RouteConfig]) -> Start<'a> {
-    Start {
-        request,
-        info,
-        routes,
-        forwards: true,
-        cluster: None,
-        rate_limits: [None, None],
-        runtime: &NoRuntime,
-        upstream: &|| None,
-        calls: &NoCalls,
-    }
+    Start { routes, ..Start::bare(request, info) }
 }
 
 /// The first application protocol that a request offers upstream after a filter has seen its head.

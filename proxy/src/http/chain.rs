@@ -25,7 +25,7 @@ use super::config::{ConfiguredFilter, FilterSource};
 use super::connection::HttpContext;
 use super::instance::{Instance, guarded};
 use super::internal_redirect::Followed;
-use super::route::{Action, FilterName, FilterOverride};
+use super::route::{Action, FilterOverride, FilterOverrides};
 use super::stream::{self, Hit};
 use super::trace::Trace;
 use crate::snapshot::{Extension, Snapshot};
@@ -194,9 +194,6 @@ impl<'s> Shared<'s> {
             return;
         }
         for index in (0..self.filters.len()).rev() {
-            if !self.filters[index].phases().intersects(Phases::COMPLETE) {
-                continue;
-            }
             self.call(index, Phases::COMPLETE, |filter, stream| {
                 filter.on_complete(stream);
                 Flow::Continue
@@ -282,11 +279,11 @@ impl<'s> Making<'_, 's, '_> {
 }
 
 /// `typed_per_filter_config` of every level that holds for a request, the most specific one first.
-type Levels<'h> = [&'h [(FilterName, FilterOverride)]; 3];
+type Levels<'h> = [Option<&'h FilterOverrides>; 3];
 
 fn levels<'h>(hit: &Hit<'h>, share: usize) -> Levels<'h> {
-    let weighted = stream::weighted(hit, share).map_or(&[][..], |weighted| &weighted.filters.0);
-    [weighted, &hit.route.payload.filters.0, &hit.host.payload().filters.0]
+    let weighted = stream::weighted(hit, share).map(|weighted| &weighted.filters);
+    [weighted, Some(&hit.route.payload.filters), Some(&hit.host.payload().filters)]
 }
 
 /// A filter's place in [`named_filters`]; far ones share the last.
@@ -297,11 +294,9 @@ fn bit(place: usize) -> u64 {
 /// The places of the filters of which some level may say something: of most it says nothing.
 fn named_filters(levels: &Levels<'_>, configured: &[ConfiguredFilter]) -> u64 {
     let mut named = 0;
-    for (name, _) in levels.iter().copied().flatten() {
-        for (place, filter) in configured.iter().enumerate() {
-            if filter.name == *name {
-                named |= bit(place);
-            }
+    for (name, _) in levels.iter().flatten().flat_map(|level| &level.0) {
+        for (place, _) in configured.iter().enumerate().filter(|(_, filter)| filter.name == *name) {
+            named |= bit(place);
         }
     }
     named
@@ -310,20 +305,14 @@ fn named_filters(levels: &Levels<'_>, configured: &[ConfiguredFilter]) -> u64 {
 /// What the levels have for a filter, and whether the most specific one that says something lets it take part.
 fn overridden<'h>(
     levels: &Levels<'h>,
-    filter: &FilterName,
+    filter: &str,
     routes: &mut SmallVec<[&'h FilterConfig; 3]>,
 ) -> Option<bool> {
     let mut on = None;
-    for level in levels {
-        for (name, entry) in *level {
-            if name != filter {
-                continue;
-            }
-            on.get_or_insert(matches!(entry, FilterOverride::Enabled(_)));
-            if let FilterOverride::Enabled(Some(config)) = entry {
-                routes.push(config);
-            }
-            break;
+    for entry in levels.iter().flatten().filter_map(|level| level.of(filter)) {
+        on.get_or_insert(matches!(entry, FilterOverride::Enabled(_)));
+        if let FilterOverride::Enabled(Some(config)) = entry {
+            routes.push(config);
         }
     }
     on

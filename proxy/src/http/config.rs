@@ -13,7 +13,7 @@ use sampan_model::route::ScopeKeyBuilder;
 use super::h1::HeadLimits;
 use super::h1::encode::NameCase;
 use super::local_reply::LocalReplyConfig;
-use super::route::{FilterName, RouteConfig, Scopes};
+use super::route::{RouteConfig, Scopes};
 use crate::net::cidr::Cidr;
 use crate::reference::{Reference, Source};
 use crate::telemetry::access_log::AccessLog;
@@ -148,7 +148,7 @@ pub struct DiscoveredFilter<F: ?Sized> {
 /// One of `http_filters`.
 pub struct ConfiguredFilter {
     /// `name`, the key of per-route configuration.
-    pub name: FilterName,
+    pub name: Arc<str>,
     /// What makes its instances.
     pub factory: FilterSource<dyn HttpFilterFactory>,
     /// `disabled`: only where a route enables it.

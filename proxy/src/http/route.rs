@@ -1,7 +1,6 @@
 //! What the proxy attaches to the model's route table: header changes, filter overrides, actions.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use sampan_filters_api::http::RouteConfig as FilterConfig;
@@ -252,29 +251,7 @@ pub struct WeightedPayload {
 
 /// `typed_per_filter_config` by filter name.
 #[derive(Clone, Default)]
-pub struct FilterOverrides(pub Vec<(FilterName, FilterOverride)>);
-
-/// The `name` of a filter, by which routes speak of it. Most that are compared are different, which the digest tells.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FilterName {
-    digest: u64,
-    text: Arc<str>,
-}
-
-impl From<&str> for FilterName {
-    fn from(name: &str) -> Self {
-        let mut hasher = DefaultHasher::new();
-        name.hash(&mut hasher);
-        Self { digest: hasher.finish(), text: name.into() }
-    }
-}
-
-impl FilterName {
-    /// As configured.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-}
+pub struct FilterOverrides(pub Vec<(Arc<str>, FilterOverride)>);
 
 /// One entry.
 #[derive(Clone)]
@@ -287,7 +264,7 @@ pub enum FilterOverride {
 
 impl FilterOverrides {
     /// The entry of a filter.
-    pub fn of(&self, filter: &FilterName) -> Option<&FilterOverride> {
-        self.0.iter().find(|(name, _)| name == filter).map(|(_, entry)| entry)
+    pub fn of(&self, filter: &str) -> Option<&FilterOverride> {
+        self.0.iter().find(|(name, _)| **name == *filter).map(|(_, entry)| entry)
     }
 }

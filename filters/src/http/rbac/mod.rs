@@ -137,11 +137,10 @@ impl HttpFilterFactory for Rbac {
 
     fn create<'f>(&'f self, start: &Start<'_>) -> Option<Box<dyn HttpFilter + 'f>> {
         let route = start.route::<Access>();
-        route
-            .as_deref()
-            .unwrap_or(&self.access)
-            .has_any()
-            .then(|| -> Box<dyn HttpFilter + 'f> { Box::new(Instance { route, own: self }) })
+        if !route.as_deref().unwrap_or(&self.access).has_any() {
+            return None;
+        }
+        Some(Box::new(Instance { route, own: self }))
     }
 }
 

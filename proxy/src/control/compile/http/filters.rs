@@ -3,6 +3,8 @@
 //! Filters are found in the registry by the type of their configuration. The router is not one of them: its configuration
 //! must come last, and only its own switches are kept.
 
+use std::sync::Arc;
+
 use sampan_api::envoy::config::core::v3::ExtensionConfigSource;
 use sampan_api::envoy::config::route::v3::FilterConfig;
 use sampan_api::envoy::extensions::filters::http::on_demand::v3::OnDemand;
@@ -16,7 +18,7 @@ use sampan_filters::registry;
 
 use super::super::{Context, Scope, extension, network, value};
 use crate::http::config::{ConfiguredFilter, FilterSource};
-use crate::http::route::{FilterName, FilterOverride, FilterOverrides};
+use crate::http::route::{FilterOverride, FilterOverrides};
 
 const ON_DEMAND: &str = "envoy.extensions.filters.http.on_demand.v3.OnDemand";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
@@ -155,13 +157,11 @@ pub fn overrides<'p>(
     context: &Context,
     at: &Scope<'_>,
 ) -> FilterOverrides {
-    let mut found: Vec<(FilterName, FilterOverride)> = protos
+    let mut found: Vec<(Arc<str>, FilterOverride)> = protos
         .into_iter()
-        .filter_map(|(name, any)| {
-            Some((FilterName::from(name.as_str()), one(name, any, context, &at.key(name))?))
-        })
+        .filter_map(|(name, any)| Some((Arc::from(name.as_str()), one(name, any, context, &at.key(name))?)))
         .collect();
-    found.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+    found.sort_by(|a, b| a.0.cmp(&b.0));
     FilterOverrides(found)
 }
 

@@ -132,7 +132,7 @@ local_reply_config:
 fn the_router_comes_last() {
     let config = http(&format!("{ROUTES}\nhttp_filters: [{MUTATION}, {ROUTER}]")).unwrap();
     assert_eq!(config.filters.len(), 1);
-    assert!(config.filters[0].disabled && config.filters[0].name.as_str() == "m");
+    assert!(config.filters[0].disabled && &*config.filters[0].name == "m");
     refused(
         http(&format!("{ROUTES}\nhttp_filters: [{ROUTER}, {ROUTER}]")),
         &["http_filters[0]: this terminal filter must be the last filter in a http filter chain"],

@@ -163,9 +163,9 @@ virtual_hosts:
     ))
     .unwrap();
     let host = &found.table.hosts().next().unwrap().payload().filters;
-    assert!(matches!(host.of(&"f".into()), Some(FilterOverride::Enabled(Some(_)))));
-    assert!(matches!(host.of(&"g".into()), Some(FilterOverride::Disabled)));
-    assert!(matches!(first(&found).payload.filters.of(&"h".into()), Some(FilterOverride::Enabled(Some(_)))));
+    assert!(matches!(host.of("f"), Some(FilterOverride::Enabled(Some(_)))));
+    assert!(matches!(host.of("g"), Some(FilterOverride::Disabled)));
+    assert!(matches!(first(&found).payload.filters.of("h"), Some(FilterOverride::Enabled(Some(_)))));
 }
 
 #[test]
